@@ -1,0 +1,1 @@
+"""The controller: certificate authority, proxy, web door, machine API and the admin's commands."""

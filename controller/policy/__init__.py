@@ -1,0 +1,1 @@
+"""Pure decisions of the controller: values and `now` in, an answer out."""

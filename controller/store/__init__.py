@@ -1,0 +1,1 @@
+"""Where the controller keeps its records: the interface, and the implementations behind it."""

@@ -1,0 +1,70 @@
+"""May this user open this node as this login? One function, run at both ends.
+
+The proxy asks it before it opens a channel, without a login: the login belongs to the inner connection,
+which the proxy cannot see. The node asks it again, with the login, before it starts anything.
+Nothing is allowed by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from protocol.certificates import UserIdentity
+from protocol.decision import Granted, Refused
+from protocol.names import Labels, NodeId, NodeName, RoleName
+
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTarget:
+    """What access rules look at in a node."""
+
+    node_id: NodeId
+    name: NodeName
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What one role allows.
+
+    Attributes:
+        node_labels: every one of these must match; ``{"*": "*"}`` matches any node, nothing matches none.
+        own_logins: whether the user's own logins are allowed.
+    """
+
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    own_logins: bool = False
+
+
+ACCESS = RoleName("access")
+# Until roles as YAML arrive there is one: a user's own logins, on every node.
+PRESET_ROLES: Mapping[RoleName, Role] = {ACCESS: Role(node_labels={ANY: ANY}, own_logins=True)}
+
+
+def _labels_match(wanted: Labels, labels: Labels) -> bool:
+    if not wanted:
+        return False
+    return all(
+        (key == ANY and value == ANY) or (key in labels and value in (ANY, labels[key]))
+        for key, value in wanted.items()
+    )
+
+
+def decide_access(
+    identity: UserIdentity,
+    node: AccessTarget,
+    login: str | None,
+    roles: Mapping[RoleName, Role] = PRESET_ROLES,
+) -> Granted[str | None] | Refused:
+    """Decide whether `identity` may open `node` as `login`, or at all where `login` is None."""
+    if login is not None and login not in identity.logins:
+        return Refused(f'user "{identity.user}" may not use login "{login}"', "A1")
+    held = [roles[name] for name in identity.roles if name in roles]
+    if not held:
+        return Refused(f'user "{identity.user}" has no role that is known here', "A2")
+    if not any(role.own_logins and _labels_match(role.node_labels, node.labels) for role in held):
+        return Refused(f'no role of user "{identity.user}" opens node "{node.name}"', "A3")
+    return Granted(login)

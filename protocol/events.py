@@ -1,0 +1,120 @@
+"""The audit events: one table of names, codes and fields. What is not in it cannot be written.
+
+Names, codes and field names are Teleport's where Teleport has the event. Codes that begin with ``SK``
+are our own. The last letter of a code is its severity: I information, W warning, E error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocol import limits
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One kind of audit event.
+
+    Attributes:
+        name: what happened, subject first, such as ``user.login``.
+        code: the code that tells success from failure.
+        fields: names that must be there beside the common ones.
+        optional: names that may be there.
+        from_node: whether an agent may report it; every other kind is the controller's own.
+    """
+
+    name: str
+    code: str
+    fields: frozenset[str]
+    optional: frozenset[str]
+    from_node: bool
+
+
+class BadEventError(ValueError):
+    """An event is not of a known kind, or its fields are not that kind's."""
+
+
+def _kind(name: str, code: str, fields: str = "", optional: str = "", *, from_node: bool = False) -> EventKind:
+    return EventKind(name, code, frozenset(fields.split()), frozenset(optional.split()), from_node)
+
+
+_SESSION = "user login sid server_id server_hostname addr.remote"
+
+USER_LOGIN = _kind("user.login", "T1000I", "user method success addr.remote", "client")
+USER_LOGIN_FAILED = _kind("user.login", "T1000W", "user method success error addr.remote", "client check")
+USER_LOCKED = _kind("user.locked", "SK001W", "user expires", "addr.remote")
+USER_LOGOUT = _kind("user.logout", "SK002I", "user", "addr.remote client")
+USER_CREATE = _kind("user.create", "T1002I", "user name roles logins connector expires")
+USER_DELETE = _kind("user.delete", "T1004I", "user name")
+USER_PASSWORD_CHANGE = _kind("user.password_change", "T1005I", "user", "addr.remote")
+INVITE_REFUSED = _kind("user.invite", "SK003W", "success error addr.remote", "user name")
+MFA_ADD = _kind("mfa.add", "T1006I", "user mfa_device_name mfa_device_type mfa_device_uuid", "addr.remote")
+RESET_CREATE = _kind("reset_password_token.create", "T6000I", "user name ttl")
+CERT_CREATE = _kind("cert.create", "TC000I", "user cert_type serial expires", "roles logins addr.remote")
+JOIN_TOKEN_CREATE = _kind("join_token.create", "TJT00I", "user roles join_method expires token", "labels uses")
+JOIN_TOKEN_DELETE = _kind("join_token.delete", "SK010I", "user token")
+INSTANCE_JOIN = _kind(
+    "instance.join", "TJ002I", "success host_id node_name role method token addr.remote", "labels version"
+)
+INSTANCE_JOIN_FAILED = _kind("instance.join", "TJ002E", "success error addr.remote", "node_name token check")
+CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
+SESSION_CONNECT = _kind("session.connect", "T2010I", "user server_id server_hostname addr.remote", "target")
+SESSION_REJECTED = _kind("session.rejected", "T1006W", "user reason addr.remote", "server_id target check")
+SESSION_START = _kind("session.start", "T2000I", _SESSION, "size initial_command interactive", from_node=True)
+SESSION_END = _kind(
+    "session.end",
+    "T2004I",
+    f"{_SESSION} interactive participants session_start session_stop",
+    "exitCode exitSignal reason",
+    from_node=True,
+)
+EXEC = _kind("exec", "T3002I", f"{_SESSION} command exitCode", "exitError", from_node=True)
+EXEC_FAILED = _kind("exec", "T3002E", f"{_SESSION} command exitCode exitError", "", from_node=True)
+SUBSYSTEM = _kind("subsystem", "T3001I", f"{_SESSION} name exitCode", "exitError", from_node=True)
+SUBSYSTEM_FAILED = _kind("subsystem", "T3001E", f"{_SESSION} name exitError", "exitCode", from_node=True)
+PORT_FORWARD = _kind(
+    "port", "T3003I", "user login server_id server_hostname addr addr.remote success", "sid", from_node=True
+)
+PORT_FORWARD_FAILED = _kind(
+    "port", "T3003E", "user login server_id server_hostname addr addr.remote success error", "sid", from_node=True
+)
+AUTH_FAILED = _kind(
+    "auth", "T3007W", "success error addr.remote", "user login server_id server_hostname door check", from_node=True
+)
+NODE_EVENT_REFUSED = _kind("node.event", "SK011W", "server_id success error", "addr.remote")
+NODE_EVENTS_LOST = _kind("node.events_lost", "SK012W", "server_id server_hostname count", "", from_node=True)
+
+KINDS: tuple[EventKind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, EventKind))
+BY_CODE: Mapping[str, EventKind] = {kind.code: kind for kind in KINDS}
+
+# What the one writer adds to every event, and what a node's events carry beside their kind's fields.
+COMMON_FIELDS = frozenset({"event", "code", "time", "uid", "ei", "cluster_name", "prev"})
+NODE_FIELDS = frozenset({"device_time", "namespace", "server_labels"})
+# What the web, the command line and the doors may say about who asked.
+ORIGIN_FIELDS = frozenset({"via"})
+
+
+def check_event(kind: EventKind, fields: Mapping[str, Json]) -> None:
+    """Raise `BadEventError` unless `fields` are all that `kind` needs and nothing it does not know."""
+    missing = kind.fields - fields.keys()
+    if missing:
+        message = f"{kind.name} ({kind.code}) lacks {', '.join(sorted(missing))}"
+        raise BadEventError(message)
+    unknown = fields.keys() - kind.fields - kind.optional - NODE_FIELDS - ORIGIN_FIELDS
+    if unknown:
+        message = f"{kind.name} ({kind.code}) does not know {', '.join(sorted(unknown)[:5])}"
+        raise BadEventError(message)
+
+
+def clip(value: Json) -> Json:
+    """Return `value` with every text cut to `limits.AUDIT_FIELD_MAX_CHARS`, deeply."""
+    if isinstance(value, str):
+        return value if len(value) <= limits.AUDIT_FIELD_MAX_CHARS else value[: limits.AUDIT_FIELD_MAX_CHARS] + "…"
+    if isinstance(value, list):
+        return [clip(item) for item in value[:1000]]
+    if isinstance(value, dict):
+        return {str(key)[:100]: clip(item) for key, item in list(value.items())[:1000]}
+    return value

@@ -1,0 +1,68 @@
+"""The one way through an SSH door: a certificate, judged by us, signed for by the peer.
+
+asyncssh judges certificates itself and hands a server neither key id, serial nor extensions, admits no
+host certificates as a client's, and ties user name and principals together. `Gate` takes its place on
+one connection. It reaches into the library at two points, `validate_public_key` and `_session_id`, which
+tests/protocol/ssh/test_gate.py holds against the installed release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import asyncssh
+from asyncssh.packet import String
+from asyncssh.public_key import decode_ssh_certificate
+
+from protocol.certificates import SshCertificate
+from protocol.decision import Granted, Refused
+from protocol.ssh.certificate import BadCertificateError, parse_certificate
+
+I = TypeVar("I")  # noqa: E741 - the identity a judge establishes
+
+_OFFERS_MAX = 20
+
+
+class Gate(Generic[I]):
+    """Judges what one connection authenticates with.
+
+    Attributes:
+        identity: what the judge established; None until the peer has signed with its key.
+        refused: why the last offer was refused; None where nothing was.
+    """
+
+    def __init__(self, judge: Callable[[SshCertificate, str], Granted[I] | Refused]) -> None:
+        """Make a gate. `judge` takes the certificate and the SSH user name, and establishes who it is."""
+        self._judge = judge
+        self._offers = 0
+        self.identity: I | None = None
+        self.refused: Refused | None = None
+
+    def guard(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Stand in for the library's own judgement on `connection`."""
+
+        async def validate_public_key(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+            answer = self._decide(username, key_data)
+            if isinstance(answer, Refused):
+                self.refused = answer
+                return False
+            if not msg:
+                return True  # an offer: the peer is asked to sign
+            key = decode_ssh_certificate(key_data).key
+            if not key.verify(String(connection._session_id) + msg, signature):  # noqa: SLF001 - see above
+                self.refused = Refused("the signature is not by the certified key", "K8")
+                return False
+            self.identity, self.refused = answer.value, None
+            return True
+
+        connection.validate_public_key = validate_public_key  # type: ignore[method-assign]
+
+    def _decide(self, username: str, key_data: bytes) -> Granted[I] | Refused:
+        self._offers += 1
+        if self._offers > _OFFERS_MAX:
+            return Refused("too many keys offered", "K9")
+        try:
+            return self._judge(parse_certificate(key_data), username)
+        except BadCertificateError as err:
+            return Refused(str(err), "K0")

@@ -1,0 +1,1 @@
+"""The person's client: signs in, lists nodes, and opens sessions on them."""
