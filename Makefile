@@ -1,0 +1,78 @@
+# The targets are the only way things are done here. Each installs what it needs.
+#   make demo [ARGS=--once]   a controller and two devices on this machine, used as a person would
+#   make test [ARGS=...]      every test; ARGS go to pytest
+#   make lint                 format, rules, types, directions of imports
+#   make bench [ONLY=name]    side by side with OpenSSH
+#   make assets               third-party JavaScript, CSS and fonts for the web door, from npm
+#   make lock                 resolve the dependencies anew and lock them with hashes
+#   make wheel                the distribution, with the web assets in it
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench assets lock wheel format clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ASSETS := controller/web/static/vendor/.built
+FRONTEND := controller/web/frontend
+
+help:
+	@sed -n '2,9s/^# \?//p' Makefile
+
+demo: $(VENV)/.controller $(ASSETS)
+	@scripts/packages demo
+	@exec $(BIN)/python scripts/demo.py $(ARGS)
+
+test: $(VENV)/.dev $(ASSETS)
+	@scripts/packages test
+	@PYTHON=$(BIN)/python scripts/test $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	@scripts/packages bench
+	@$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+assets: $(ASSETS)
+
+$(ASSETS): $(FRONTEND)/package.json $(FRONTEND)/package-lock.json $(FRONTEND)/build.mjs
+	@scripts/packages assets
+	cd $(FRONTEND) && npm ci --no-audit --no-fund --ignore-scripts && node build.mjs
+	@touch $@
+
+# The virtual environment, in two sizes: what runs the programs, and what tests them too.
+$(VENV)/bin/python:
+	@scripts/packages python
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.controller: $(VENV)/bin/python requirements/controller.txt requirements/build.txt pyproject.toml
+	@echo "Installing what the programs need into $(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/controller.txt -r requirements/build.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python requirements/dev.txt requirements/build.txt pyproject.toml
+	@echo "Installing what the tests need into $(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt -r requirements/build.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.controller
+
+lock: $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	scripts/lock
+
+wheel: $(VENV)/.dev $(ASSETS)
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:
+	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules

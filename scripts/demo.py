@@ -1,0 +1,303 @@
+"""`make demo`: a controller and two devices on this machine, used as a person would use them.
+
+Every command is printed before its output, and is one you can type yourself. Everything is kept in
+./var/demo; Ctrl-C ends all that was started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import getpass
+import html.parser
+import http.client
+import os
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import pyotp
+import segno
+
+# Where ./var/demo is made: the checkout, unless a test says otherwise.
+ROOT = Path(os.environ.get("SKERRY_DEMO_ROOT", Path(__file__).resolve().parent.parent))
+BIN = Path(sys.executable).parent
+HOME = ROOT / "var" / "demo"
+DEVICES = {"edge-1": "site=harbour", "edge-2": "site=lighthouse"}
+PORTS = {"web_listen_addr": 3080, "listen_addr": 3023, "tunnel_listen_addr": 3024, "auth": 3025, "mqtt": 8883}
+USER = "alice"
+PATIENCE = 60.0
+ENVIRONMENT = {**os.environ, "SKERRY_HOME": str(HOME / "tsh"), "PATH": f"{BIN}:{os.environ.get('PATH', '')}"}
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the message says why and where to look."""
+
+
+def say(text: str) -> None:
+    """Print a heading."""
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+
+
+def show(command: Sequence[str]) -> None:
+    """Print a command as it would be typed."""
+    print(f"$ {shlex.join(command)}", flush=True)
+
+
+def run(command: Sequence[str], answers: Sequence[str] = ()) -> str:
+    """Print a command, run it, print what it says, and return that. `answers` are typed at its prompts."""
+    show(command)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        input="".join(f"{answer}\n" for answer in answers) or None,
+        stdin=None if answers else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, end="" if done.stdout.endswith("\n") else "\n", flush=True)
+    if done.returncode:
+        raise DemoError(f"`{shlex.join(command)}` ended with status {done.returncode}")
+    return done.stdout
+
+
+def free_port(wanted: int) -> int:
+    """Return `wanted` where it is free, another port otherwise."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoError("no port is free on 127.0.0.1")
+
+
+def start(stack: ExitStack, command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> None:
+    """Start a program that keeps running, its log in a file, to be ended with the demonstration."""
+    file: IO[bytes] = stack.enter_context(log.open("wb"))
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**ENVIRONMENT, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=file,
+        stderr=file,
+        start_new_session=True,
+    )
+    stack.callback(end, process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program, gently first."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_for(log: Path, pattern: str, what: str) -> str:
+    """Wait until a line of `log` matches, and return it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = re.search(pattern, log.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return found.group()
+        time.sleep(0.05)
+    raise DemoError(f"{what} did not happen within {PATIENCE:.0f} s: look into {log.relative_to(ROOT)}")
+
+
+class Form(html.parser.HTMLParser):
+    """Reads the hidden fields and the secret of the page behind an invite link."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self.secret = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what one element brings."""
+        given = {name: value or "" for name, value in attrs}
+        if tag == "input" and given.get("type") == "hidden":
+            self.fields[given["name"]] = given["value"]
+        if given.get("href", "").startswith("otpauth://"):
+            query = urllib.parse.urlsplit(given["href"]).query
+            self.secret = urllib.parse.parse_qs(query)["secret"][0]
+
+
+def accept_invite(link: str, anchors: str, password: str) -> str:
+    """Do what the browser does with an invite link: set password and second factor. Return its secret."""
+    address = urllib.parse.urlsplit(link)
+    context = ssl.create_default_context(cadata=anchors)
+    connection = http.client.HTTPSConnection(address.netloc, context=context, timeout=30)
+    connection.request("GET", address.path)
+    reply = connection.getresponse()
+    form = Form(reply.read().decode())
+    cookies = "; ".join(value.split(";")[0] for value in reply.msg.get_all("set-cookie", []))
+    fields = {**form.fields, "password": password, "otp": pyotp.TOTP(form.secret).now()}
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Cookie": cookies,
+        "Origin": f"https://{address.netloc}",
+    }
+    connection.request("POST", address.path, urllib.parse.urlencode(fields), headers)
+    reply = connection.getresponse()
+    if reply.status >= http.client.BAD_REQUEST:
+        raise DemoError(f"the invite link was not accepted: {reply.status} {reply.reason}")
+    return form.secret
+
+
+def write_config() -> Path:
+    """Write the controller's configuration, and return its path."""
+    ports = {name: free_port(port) for name, port in PORTS.items()}
+    moved = [f"{port} -> {ports[name]}" for name, port in PORTS.items() if ports[name] != port]
+    if moved:
+        print(f"Some usual ports are taken on this machine: {', '.join(moved)}")
+    config = HOME / "controller.yaml"
+    config.write_text(
+        f"""\
+teleport:
+  data_dir: {HOME / "controller"}
+auth_service:
+  cluster_name: skerry-demo
+  listen_addr: "127.0.0.1:{ports["auth"]}"
+proxy_service:
+  listen_addr: "127.0.0.1:{ports["listen_addr"]}"
+  tunnel_listen_addr: "127.0.0.1:{ports["tunnel_listen_addr"]}"
+  web_listen_addr: "127.0.0.1:{ports["web_listen_addr"]}"
+  public_addr: "localhost:{ports["web_listen_addr"]}"
+mqtt:
+  listen_addr: "127.0.0.1:{ports["mqtt"]}"
+""",
+        encoding="utf-8",
+    )
+    return config
+
+
+def start_devices(stack: ExitStack, tctl: Sequence[str]) -> tuple[str, str]:
+    """Start two agents, each with a token of its own; return the controller's address and its pin."""
+    say("Two devices join. A token is good for one device; its labels are fixed by the admin.")
+    controller = pin = ""
+    for name, label in DEVICES.items():
+        printed = run([*tctl, "tokens", "add", "--type=node", f"--labels={label}"])
+        line = printed.partition("\n> ")[2].partition("\n\n")[0]
+        agent = [
+            *shlex.split(line.replace("\\\n", "")),
+            f"--nodename={name}",
+            f"--data-dir={HOME.relative_to(ROOT) / name}",
+        ]
+        given = dict(word.split("=", 1) for word in agent if "=" in word)
+        controller, pin = given["--controller"], given["--ca-pin"]
+        show(agent)
+        start(stack, agent, HOME / f"{name}.log")
+    for name in DEVICES:
+        log = HOME / "controller.log"
+        node_id = wait_for(HOME / f"{name}.log", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", f"the join of {name}")
+        wait_for(log, rf"node {node_id} connected", f"the tunnel of {name}")
+    return controller, pin
+
+
+def claim_home(stack: ExitStack) -> None:
+    """Make ./var/demo anew, for this demonstration alone."""
+    HOME.parent.mkdir(exist_ok=True)
+    lock = stack.enter_context((HOME.parent / "demo.lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DemoError("a demonstration is running here already: end it with Ctrl-C first") from None
+    stack.callback((HOME.parent / "demo.lock").unlink)
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir()
+
+
+def live(stack: ExitStack, *, once: bool) -> None:
+    """Do the whole road; unless it is to be done `once`, end with what is needed to go on by hand."""
+    claim_home(stack)
+    config = write_config()
+    shown = str(config.relative_to(ROOT))
+    say("A controller starts: certificate authority, proxy and web door.")
+    show(["controller", "start", "-c", shown])
+    start(stack, ["controller", "start", "-c", shown], HOME / "controller.log")
+    print(wait_for(HOME / "controller.log", r"cluster \S+ is ready: \S+", "the start of the controller"))
+    tctl = ["tctl", "-c", shown]
+    say("The admin adds a user; the user opens the link, sets a password and scans the QR code.")
+    logins = ",".join(dict.fromkeys([getpass.getuser(), "root"]))
+    invite = run([*tctl, "users", "add", USER, logins])
+    link = re.search(r"https://\S+", invite)
+    if link is None:
+        raise DemoError("tctl printed no link")
+    password = secrets.token_urlsafe(12)
+    anchors = (HOME / "controller" / "tls" / "web.crt").read_text(encoding="ascii")
+    secret = accept_invite(link.group(), anchors, password)
+    controller, pin = start_devices(stack, tctl)
+    say("The user signs in with password and one-time code, looks around, and works on a device.")
+    # The code of this half minute was spent on the invite; a person waits for the next, which is good already.
+    code = pyotp.TOTP(secret).at(int(time.time()) + 30)
+    run(["tsh", "login", f"--proxy={controller}", f"--user={USER}", f"--ca-pin={pin}"], [password, code])
+    run(["tsh", "ls"])
+    run(["tsh", "ssh", f"{getpass.getuser()}@edge-1", f"uname -n; id -un; {BIN}/edge-agent status"])
+    run(["tsh", "ssh", f"{getpass.getuser()}@site=lighthouse", "echo hello from $SSH_SKERRY_NODE_NAME"])
+    run(["tsh", "status"])
+    say("What was done is on the audit log, each line chained to the one before.")
+    run([*tctl, "audit", "ls", "--last", "8"])
+    run([*tctl, "audit", "verify"])
+    if once:
+        say("That was the whole road. Without --once the demonstration goes on, with a dashboard to look at.")
+    else:
+        farewell(controller, password, secret)
+
+
+def farewell(controller: str, password: str, secret: str) -> None:
+    """Print what is needed to go on by hand."""
+    uri = pyotp.TOTP(secret).provisioning_uri(name=USER, issuer_name="Skerry skerry-demo")
+    say("The dashboard, and how to sign in to it:")
+    segno.make(uri, error="l").terminal(compact=True)
+    print(f"  Dashboard:   https://{controller}/web  (its certificate is the demonstration's own)")
+    print(f"  User:        {USER}")
+    print(f"  Password:    {password}")
+    print(f"  TOTP secret: {secret}")
+    print(f"\n  In another terminal: export SKERRY_HOME={HOME / 'tsh'} PATH={BIN}:$PATH; tsh ssh edge-1", flush=True)
+
+
+def main() -> int:
+    """Run the demonstration; keep it running until Ctrl-C, unless told --once."""
+    parser = argparse.ArgumentParser(prog="make demo", description="A controller and two devices on this machine.")
+    parser.add_argument("--once", action="store_true", help="end by itself, with nothing left running")
+    once = parser.parse_args().once
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends what it started, too
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    try:
+        with ExitStack() as stack:
+            live(stack, once=once)
+            if not once:
+                say("Running until Ctrl-C.")
+                signal.pause()
+    except KeyboardInterrupt:
+        print("\nEnding what was started; ./var/demo stays.")
+    except DemoError as err:
+        print(f"\nERROR: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
