@@ -9,12 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from protocol.certificates import UserIdentity
 from protocol.decision import Granted, Refused
-from protocol.names import Labels, NodeId, NodeName, RoleName
+from protocol.names import Labels, Login, NodeId, NodeName, RoleName, UserName
 
 ANY = "*"
+
+
+class Person(Protocol):
+    """What access rules look at in a person; a certificate's identity is one, and so is a kept user."""
+
+    @property
+    def user(self) -> UserName:
+        """The person's name."""
+        ...
+
+    @property
+    def roles(self) -> tuple[RoleName, ...]:
+        """The roles the person holds."""
+        ...
+
+    @property
+    def logins(self) -> tuple[Login, ...]:
+        """The logins the person may use."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +73,17 @@ def _labels_match(wanted: Labels, labels: Labels) -> bool:
 
 
 def decide_access(
-    identity: UserIdentity,
+    person: Person,
     node: AccessTarget,
     login: str | None,
     roles: Mapping[RoleName, Role] = PRESET_ROLES,
 ) -> Granted[str | None] | Refused:
-    """Decide whether `identity` may open `node` as `login`, or at all where `login` is None."""
-    if login is not None and login not in identity.logins:
-        return Refused(f'user "{identity.user}" may not use login "{login}"', "A1")
-    held = [roles[name] for name in identity.roles if name in roles]
+    """Decide whether `person` may open `node` as `login`, or at all where `login` is None."""
+    if login is not None and login not in person.logins:
+        return Refused(f'user "{person.user}" may not use login "{login}"', "A1")
+    held = [roles[name] for name in person.roles if name in roles]
     if not held:
-        return Refused(f'user "{identity.user}" has no role that is known here', "A2")
+        return Refused(f'user "{person.user}" has no role that is known here', "A2")
     if not any(role.own_logins and _labels_match(role.node_labels, node.labels) for role in held):
-        return Refused(f'no role of user "{identity.user}" opens node "{node.name}"', "A3")
+        return Refused(f'no role of user "{person.user}" opens node "{node.name}"', "A3")
     return Granted(login)

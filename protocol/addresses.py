@@ -18,7 +18,7 @@ def split_address(address: str, default_port: int | None = None) -> tuple[str, i
         raise ValueError(f"should be HOST:PORT with an IPv6 address in brackets, not {address!r}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"should be HOST:PORT, not {address!r}")
-    if any(character.isspace() or character in "/@?#" for character in host):
+    if not host.isprintable() or any(character.isspace() or character in "/@?#[]" for character in host):
         raise ValueError(f"should be HOST:PORT, not {address!r}")
     return host, int(port)
 

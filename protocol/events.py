@@ -60,7 +60,10 @@ INSTANCE_JOIN = _kind(
     "instance.join", "TJ002I", "success host_id node_name role method token addr.remote", "labels version"
 )
 INSTANCE_JOIN_FAILED = _kind("instance.join", "TJ002E", "success error addr.remote", "node_name token check")
+NODE_DELETE = _kind("node.delete", "SK013I", "user name server_id server_hostname")
 CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
+# A crash in the middle of a write left part of a line. It was ended where it was, and stands before this event.
+AUDIT_RECOVERED = _kind("audit.recovered", "SK021W", "file bytes after")
 SESSION_CONNECT = _kind("session.connect", "T2010I", "user server_id server_hostname addr.remote", "target")
 SESSION_REJECTED = _kind("session.rejected", "T1006W", "user reason addr.remote", "server_id target check")
 SESSION_START = _kind("session.start", "T2000I", _SESSION, "size initial_command interactive", from_node=True)
@@ -72,7 +75,7 @@ SESSION_END = _kind(
     from_node=True,
 )
 EXEC = _kind("exec", "T3002I", f"{_SESSION} command exitCode", "exitError", from_node=True)
-EXEC_FAILED = _kind("exec", "T3002E", f"{_SESSION} command exitCode exitError", "", from_node=True)
+EXEC_FAILED = _kind("exec", "T3002E", f"{_SESSION} command exitError", "exitCode", from_node=True)
 SUBSYSTEM = _kind("subsystem", "T3001I", f"{_SESSION} name exitCode", "exitError", from_node=True)
 SUBSYSTEM_FAILED = _kind("subsystem", "T3001E", f"{_SESSION} name exitError", "exitCode", from_node=True)
 PORT_FORWARD = _kind(
@@ -84,7 +87,7 @@ PORT_FORWARD_FAILED = _kind(
 AUTH_FAILED = _kind(
     "auth", "T3007W", "success error addr.remote", "user login server_id server_hostname door check", from_node=True
 )
-NODE_EVENT_REFUSED = _kind("node.event", "SK011W", "server_id success error", "addr.remote")
+NODE_EVENT_REFUSED = _kind("node.event", "SK011W", "server_id success error", "addr.remote count")
 NODE_EVENTS_LOST = _kind("node.events_lost", "SK012W", "server_id server_hostname count", "", from_node=True)
 
 KINDS: tuple[EventKind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, EventKind))
@@ -95,6 +98,7 @@ COMMON_FIELDS = frozenset({"event", "code", "time", "uid", "ei", "cluster_name",
 NODE_FIELDS = frozenset({"device_time", "namespace", "server_labels"})
 # What the web, the command line and the doors may say about who asked.
 ORIGIN_FIELDS = frozenset({"via"})
+_CLIP_DEPTH = 20
 
 
 def check_event(kind: EventKind, fields: Mapping[str, Json]) -> None:
@@ -109,12 +113,14 @@ def check_event(kind: EventKind, fields: Mapping[str, Json]) -> None:
         raise BadEventError(message)
 
 
-def clip(value: Json) -> Json:
-    """Return `value` with every text cut to `limits.AUDIT_FIELD_MAX_CHARS`, deeply."""
+def clip(value: Json, depth: int = _CLIP_DEPTH) -> Json:
+    """Return `value` with every text cut to `limits.AUDIT_FIELD_MAX_CHARS`, deeply; what nests too deep is left out."""
     if isinstance(value, str):
         return value if len(value) <= limits.AUDIT_FIELD_MAX_CHARS else value[: limits.AUDIT_FIELD_MAX_CHARS] + "…"
+    if isinstance(value, list | dict) and not depth:
+        return "…"
     if isinstance(value, list):
-        return [clip(item) for item in value[:1000]]
+        return [clip(item, depth - 1) for item in value[:1000]]
     if isinstance(value, dict):
-        return {str(key)[:100]: clip(item) for key, item in list(value.items())[:1000]}
+        return {str(key)[:100]: clip(item, depth - 1) for key, item in list(value.items())[:1000]}
     return value

@@ -57,6 +57,8 @@ class Section:
 
 
 Settings = dict[str, Any]
+# What the YAML library lets out beside its own errors: numbers out of range, odd tags, endless nesting.
+_STRAY_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def read_form(text: str, source: str, form: Section) -> Settings:
@@ -75,8 +77,8 @@ def read_form(text: str, source: str, form: Section) -> Settings:
     except yaml.MarkedYAMLError as err:
         line = err.problem_mark.line + 1 if err.problem_mark else 1
         raise FormError(source, line, "", f"not YAML: {err.problem}") from None
-    except (yaml.YAMLError, RecursionError) as err:
-        raise FormError(source, 1, "", f"not YAML: {str(err).splitlines()[0]}") from None
+    except (yaml.YAMLError, *_STRAY_ERRORS) as err:
+        raise FormError(source, 1, "", f"not YAML: {str(err).partition(chr(10))[0]}") from None
     if root is None:
         return defaults(form)
     return _read_section(_Place(source, root, ""), form)
@@ -146,7 +148,7 @@ def _plain(place: _Place) -> Any:  # noqa: ANN401 - a YAML value
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(place.node, deep=True)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, *_STRAY_ERRORS):
         raise place.fault("not a plain value") from None
     finally:
         loader.dispose()
@@ -155,14 +157,14 @@ def _plain(place: _Place) -> Any:  # noqa: ANN401 - a YAML value
 def text(value: object) -> str:
     """Read a text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise ValueError(f"should be a text, not {_describe(value)}")
+        raise ValueError(f"should be a text, not {describe(value)}")
     return value
 
 
 def flag(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise ValueError(f"should be true or false, not {_describe(value)}")
+        raise ValueError(f"should be true or false, not {describe(value)}")
     return value
 
 
@@ -171,7 +173,7 @@ def texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str) and value:
         return (value,)
     if not isinstance(value, list):
-        raise ValueError(f"should be a list of texts, not {_describe(value)}")
+        raise ValueError(f"should be a list of texts, not {describe(value)}")
     return tuple(text(item) for item in value)
 
 
@@ -183,7 +185,8 @@ def listen_address(value: object) -> tuple[str, int]:
     return host, port
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """Return what kind of value this is, in words for a complaint."""
     if value is None:
         return "nothing"
     words = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}

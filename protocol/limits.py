@@ -37,6 +37,8 @@ TOTP_MEMORY = TOTP_PERIOD * (2 * TOTP_SKEW_STEPS + 2) + CLOCK_LEEWAY
 # --- devices ----------------------------------------------------------------------------------------------------
 JOIN_TOKEN_TTL = timedelta(minutes=30)
 JOIN_TOKEN_TTL_MAX = timedelta(days=30)
+# How long a join token is remembered once it is good for nothing, so that the audit log can say why.
+JOIN_TOKEN_MEMORY = timedelta(days=1)
 HOST_CERTIFICATE_TTL = timedelta(days=30)
 CA_CERTIFICATE_TTL = timedelta(days=3650)
 WEB_CERTIFICATE_TTL = timedelta(days=90)
@@ -55,6 +57,8 @@ SSH_LOGIN_GRACE = timedelta(seconds=20)
 # Opening a channel to a node that holds a tunnel but does not answer.
 CHANNEL_OPEN_TIMEOUT = timedelta(seconds=15)
 UNAUTHENTICATED_CONNECTIONS = 256
+# Of those, from one IPv4 address or one IPv6 network of 64 bits.
+UNAUTHENTICATED_PER_NETWORK = 32
 
 # --- channels ---------------------------------------------------------------------------------------------------
 CHANNELS_PER_CONNECTION = 64
@@ -73,5 +77,14 @@ REQUESTS_BURST = 60
 AUDIT_LINE_MAX = 64 * 1024
 AUDIT_FIELD_MAX_CHARS = 4096
 EVENT_BATCH_MAX = 200
+# How far the numbers of a node's events may jump ahead of the last one held: an honest node that lost events to
+# a full queue jumps by far less, and a dishonest one must not use the numbers up.
+EVENT_SEQUENCE_JUMP_MAX = 1_000_000
+# A node's word on when something happened is taken within these bounds: see `controller.policy.report`.
+EVENT_TIME_BEFORE_JOIN = timedelta(days=1)
+EVENT_TIME_AHEAD = timedelta(minutes=5)
+# Of one batch; the rest of its refused events are counted.
+EVENT_REFUSALS_AUDITED = 10
 EVENT_QUEUE_MAX = 10_000
+EVENT_QUEUE_MAX_BYTES = 8 * 1024 * 1024
 COMMAND_MAX_CHARS = 4096

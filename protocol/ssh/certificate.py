@@ -36,7 +36,7 @@ def key_blob(line: str) -> bytes:
     except (IndexError, binascii.Error, ValueError):
         raise BadCertificateError("not an OpenSSH public key line") from None
     name_length = int.from_bytes(blob[:4], "big")
-    if blob[4 : 4 + name_length] != parts[0].encode():
+    if blob[4 : 4 + name_length] != parts[0].encode("utf-8", "replace"):
         raise BadCertificateError("not an OpenSSH public key line")
     return blob
 

@@ -17,11 +17,13 @@ from asyncssh.public_key import decode_ssh_certificate
 
 from protocol.certificates import SshCertificate
 from protocol.decision import Granted, Refused
+from protocol.ssh.algorithms import SIGNATURES
 from protocol.ssh.certificate import BadCertificateError, parse_certificate
 
 I = TypeVar("I")  # noqa: E741 - the identity a judge establishes
 
 _OFFERS_MAX = 20
+NO_CERTIFICATE = "K0"
 
 
 class Gate(Generic[I]):
@@ -29,7 +31,8 @@ class Gate(Generic[I]):
 
     Attributes:
         identity: what the judge established; None until the peer has signed with its key.
-        refused: why the last offer was refused; None where nothing was.
+        refused: why the last certificate was refused, also where a good one came after it; or, of a peer that
+            brought no certificate and was not let in, what came instead. None where nothing was refused.
     """
 
     def __init__(self, judge: Callable[[SshCertificate, str], Granted[I] | Refused]) -> None:
@@ -45,15 +48,22 @@ class Gate(Generic[I]):
         async def validate_public_key(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
             answer = self._decide(username, key_data)
             if isinstance(answer, Refused):
-                self.refused = answer
+                if answer.check != NO_CERTIFICATE or self.refused is None:
+                    self.refused = answer  # clients offer the plain key after the certificate: it tells nothing
                 return False
             if not msg:
                 return True  # an offer: the peer is asked to sign
+            # RFC 8308 leaves a peer free to sign with what was not announced: SHA-1, say.
+            if signature_algorithm(signature) not in SIGNATURES:
+                self.refused = Refused("signed with an algorithm that is not accepted", "K8")
+                return False
             key = decode_ssh_certificate(key_data).key
             if not key.verify(String(connection._session_id) + msg, signature):  # noqa: SLF001 - see above
                 self.refused = Refused("the signature is not by the certified key", "K8")
                 return False
-            self.identity, self.refused = answer.value, None
+            self.identity = answer.value
+            if self.refused is not None and self.refused.check == NO_CERTIFICATE:
+                self.refused = None  # one key of several that a client has
             return True
 
         connection.validate_public_key = validate_public_key  # type: ignore[method-assign]
@@ -65,4 +75,10 @@ class Gate(Generic[I]):
         try:
             return self._judge(parse_certificate(key_data), username)
         except BadCertificateError as err:
-            return Refused(str(err), "K0")
+            return Refused(str(err), NO_CERTIFICATE)
+
+
+def signature_algorithm(signature: bytes) -> str:
+    """Return the algorithm that a signature names (RFC 4253 section 6.6); "" where it names none."""
+    length = int.from_bytes(signature[:4], "big")
+    return signature[4 : 4 + length].decode("ascii", "replace")

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.instants import format_instant, parse_instant
+
+NOW = datetime(2026, 11, 22, 10, 0, 0, 123999, tzinfo=UTC)
+
+
+def test_an_instant_is_written_in_utc_cut_to_milliseconds() -> None:
+    assert format_instant(NOW) == "2026-11-22T10:00:00.123Z"
+    assert format_instant(NOW.astimezone(timezone(timedelta(hours=-5)))) == "2026-11-22T10:00:00.123Z"
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T10:00:00.123Z", "2026-11-22T15:30:00.123+05:30"])
+def test_an_instant_is_read_in_any_zone(text: str) -> None:
+    assert parse_instant(text) == NOW.replace(microsecond=123000)
+    assert parse_instant(text).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "now", "2026-11-22", "2026-11-22T10:00:00", "2026-13-22T10:00:00Z", "2026-11-22T10:00:00Z\n"),
+        *("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-22T10:00:0\u0660Z", None, 1, b"x"),
+    ],
+)
+def test_what_is_no_instant_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="not an RFC 3339 instant"):
+        parse_instant(text)
+
+
+@given(
+    st.text() | st.binary() | st.none() | st.integers() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
+)
+def test_anything_is_an_instant_or_refused(value: Any) -> None:  # noqa: ANN401 - whatever a peer sent
+    try:
+        instant = parse_instant(value)
+    except ValueError:
+        return
+    assert parse_instant(format_instant(instant)) == instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.datetimes(timezones=st.just(UTC)))
+def test_texts_sort_as_their_instants_do(one: datetime, other: datetime) -> None:
+    if format_instant(one) < format_instant(other):
+        assert one < other
