@@ -62,6 +62,13 @@ class Collection(Protocol):
         """Return all live records, sorted by key."""
         ...
 
+    def stamp(self) -> object:
+        """Return something that stays equal for as long as nothing is written to this collection, by anyone.
+
+        It costs less than a read, and lets a reader keep what it made of the records.
+        """
+        ...
+
     def replace(self, record: Record, value: Value, *, now: datetime, expires: datetime | None = None) -> Record:
         """Compare and swap: write `value` if `record` is still the newest. Raises `ConflictError`."""
         ...

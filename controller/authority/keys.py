@@ -1,0 +1,85 @@
+"""What the store keeps of an authority: its keys, which of them signs, which are only trusted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, cast, get_args
+
+from controller.authority.error import AuthorityError
+from protocol.events import Json
+
+AuthorityKind = Literal["user", "host", "tls"]
+KeyState = Literal["active", "trusted"]
+
+# Shorter RSA keys are not certified (NIST SP 800-57 part 1: 128 bits of strength).
+RSA_MIN_BITS = 3072
+# The order in which a new cluster's authorities are made; who makes the last has made the cluster.
+AUTHORITY_KINDS: tuple[AuthorityKind, ...] = get_args(AuthorityKind)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityKey:
+    """One key of an authority.
+
+    Attributes:
+        key_id: names it among the authority's keys; part of what its seal is bound to.
+        state: ``active`` signs and is trusted; ``trusted`` is trusted only, before or after its time.
+        public: an OpenSSH public key, one line, or for the TLS authority its certificate in PEM.
+        sealed_private: the private key in PEM, sealed by the vault.
+        created: when it was made, RFC 3339.
+    """
+
+    key_id: str
+    state: KeyState
+    public: str
+    sealed_private: str
+    created: str
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return the JSON object."""
+        return {
+            "key_id": self.key_id,
+            "state": self.state,
+            "public": self.public,
+            "sealed_private": self.sealed_private,
+            "created": self.created,
+        }
+
+
+def seal_purpose(kind: AuthorityKind, key_id: str) -> str:
+    """Return what the private key is sealed for, so that no key can be put in another's place."""
+    return f"authority:{kind}:{key_id}"
+
+
+def first_record(key: AuthorityKey) -> dict[str, Json]:
+    """Return the store's value for an authority with one key."""
+    return {"keys": [key.to_dict()]}
+
+
+def read_record(kind: AuthorityKind, value: Mapping[str, Json]) -> tuple[AuthorityKey, ...]:
+    """Return an authority's keys, the active one first. Raises `AuthorityError` where there is not exactly one."""
+    try:
+        entries = cast("list[dict[str, str]]", value["keys"])
+        keys = tuple(_read_key(entry) for entry in entries)
+    except (KeyError, TypeError) as err:
+        raise AuthorityError(f"the store's record of the {kind} authority is damaged") from err
+    if [key.state for key in keys].count("active") != 1:
+        raise AuthorityError(f"the store's record of the {kind} authority is damaged: not one active key")
+    return tuple(sorted(keys, key=lambda key: key.state != "active"))
+
+
+def _read_key(entry: Mapping[str, str]) -> AuthorityKey:
+    return AuthorityKey(
+        key_id=entry["key_id"],
+        state="active" if entry["state"] == "active" else "trusted",
+        public=entry["public"],
+        sealed_private=entry["sealed_private"],
+        created=entry["created"],
+    )
+
+
+def instant_text(now: datetime) -> str:
+    """Return `now` as RFC 3339 text in whole seconds."""
+    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
