@@ -1,0 +1,161 @@
+"""Password and one-time code: the gate every sign-in passes, whatever the door.
+
+The checks, in this order; the audit log bears the label of the first that failed, the peer learns none:
+S1 the account is not locked; S2 the password is right; S3 the code is right; S4 the code was not used before.
+Each check is made whatever the earlier ones said, and a user who does not exist costs the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.accounts import codes, passwords, records
+from controller.accounts.invites import FACTOR_PURPOSE
+from controller.accounts.records import SecondFactor, UserRecord
+from controller.audit import AuditLog
+from controller.authority.vault import Vault
+from controller.origin import Origin
+from controller.policy.login import Admitted, Locked, count_attempt, forget_after
+from controller.store.interface import AlreadyExistsError, ConflictError, Store
+from protocol import events, limits, names
+from protocol.decision import Granted, Refused
+from protocol.events import Json
+from protocol.instants import format_instant
+from protocol.names import UserName
+from protocol.secret import Secret
+
+# Tries on names that belong to nobody are counted too, for the same cost, in a bounded number of records. Which
+# names share one is known to nobody without the master key: else a lock on one could be laid through another.
+_STRANGERS = 1024
+_PURPOSE = "strangers' tries"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person whose sign-in was granted, as they were when it was judged.
+
+    What is issued on it is issued only while `valid_from` is still the user's own: a reset, or a removal and a
+    new user of the same name, ends a sign-in that is under way.
+    """
+
+    user: UserName
+    valid_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    admitted: bool
+    password: bool
+    step: tuple[SecondFactor, int] | None
+
+
+class SignIn:
+    """Judges sign-ins."""
+
+    def __init__(self, store: Store, vault: Vault, audit: AuditLog, clock: Callable[[], datetime]) -> None:
+        self._users = store.collection("users")
+        self._attempts = store.collection("attempts")
+        self._spent = store.collection("spent_codes")
+        self._vault = vault
+        self._audit = audit
+        self._clock = clock
+        self._stranger = SecondFactor("", "", vault.seal(codes.new_secret().reveal().encode(), FACTOR_PURPOSE), clock())
+
+    def decide(self, name: str, password: Secret[str], otp: Secret[str], origin: Origin) -> Granted[SignedIn] | Refused:
+        """Judge one sign-in and write it to the audit log."""
+        user = self._find(name)
+        key = user.name if user else self._stranger_key(name)
+        attempt = self._count(key)
+        findings = _Findings(
+            admitted=isinstance(attempt, Admitted),
+            password=passwords.verify_password(user.password_hash if user else None, password),
+            step=self._match(user, otp),
+        )
+        answer = self._judge(user, findings)
+        if isinstance(answer, Granted):
+            self._attempts.delete(key, now=self._clock())
+        self.report(name, answer, origin)
+        if isinstance(answer, Refused) and isinstance(attempt, Admitted):
+            self._report_lock(attempt, name, origin)
+        return answer
+
+    def _judge(self, user: UserRecord | None, findings: _Findings) -> Granted[SignedIn] | Refused:
+        if not findings.admitted:
+            return Refused("the account is locked after too many failed sign-ins", "S1")
+        if user is None:
+            return Refused("no such user", "S2")
+        if not findings.password:
+            return Refused("no password set yet" if user.password_hash is None else "wrong password", "S2")
+        if findings.step is None:
+            return Refused("wrong one-time code", "S3")
+        factor, step = findings.step
+        now = self._clock()
+        try:
+            spent = f"{user.name} {factor.factor_id} {step}"
+            self._spent.create(spent, {}, now=now, expires=now + limits.TOTP_MEMORY)
+        except AlreadyExistsError:
+            return Refused("the one-time code was used before", "S4")
+        return Granted(SignedIn(user.name, user.valid_from))
+
+    def _find(self, name: str) -> UserRecord | None:
+        try:
+            record = self._users.get(names.parse_user_name(name), now=self._clock())
+        except names.BadNameError:
+            return None
+        return None if record is None else UserRecord.from_value(record.value)
+
+    def _match(self, user: UserRecord | None, otp: Secret[str]) -> tuple[SecondFactor, int] | None:
+        found = None
+        for factor in (user.factors if user else ()) or (self._stranger,):
+            secret = Secret(self._vault.open(factor.sealed_secret, FACTOR_PURPOSE).reveal().decode())
+            step = codes.matching_step(secret, otp.reveal(), self._clock())
+            if step is not None and factor is not self._stranger:
+                found = (factor, step)
+        return found
+
+    def _count(self, key: str) -> Admitted | Locked:
+        while True:
+            now = self._clock()
+            record = self._attempts.get(key, now=now)
+            before = records.attempts_from_value(record.value if record else None)
+            answer = count_attempt(before, now)
+            if isinstance(answer, Admitted):
+                kept, expires = answer.attempts, forget_after(now)
+            else:  # a try that finds a lock is not counted, and yet written: it takes as long as any other
+                kept, expires = before, answer.until
+            value = records.attempts_to_value(kept)
+            try:
+                if record is None:
+                    self._attempts.create(key, value, now=now, expires=expires)
+                else:
+                    self._attempts.replace(record, value, now=now, expires=expires)
+            except (AlreadyExistsError, ConflictError):
+                continue  # another process counted meanwhile: read anew
+            return answer
+
+    def _stranger_key(self, name: str) -> str:
+        digest = self._vault.mac(name.encode("utf-8", "replace"), _PURPOSE)
+        return f"? {int.from_bytes(digest[:4], 'big') % _STRANGERS}"
+
+    def _report_lock(self, answer: Admitted, name: str, origin: Origin) -> None:
+        until = answer.attempts.locked_until
+        if until is not None:  # for names of nobody too: it costs what it costs for others
+            fields = {"user": name[:64], "expires": format_instant(until), "addr.remote": origin.address}
+            self._audit.write(events.USER_LOCKED, fields | {"via": origin.via})
+
+    def report(self, name: str, answer: Granted[SignedIn] | Refused, origin: Origin) -> None:
+        """Write to the audit log how a sign-in of `name` ended."""
+        common: dict[str, Json] = {
+            "user": name[:64],
+            "method": "local",
+            "addr.remote": origin.address,
+            "client": origin.client,
+            "via": origin.via,
+        }
+        if isinstance(answer, Granted):
+            self._audit.write(events.USER_LOGIN, common | {"success": True})
+        else:
+            failed: dict[str, Json] = {"success": False, "error": answer.reason, "check": answer.check}
+            self._audit.write(events.USER_LOGIN_FAILED, common | failed)

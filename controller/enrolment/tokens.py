@@ -1,0 +1,169 @@
+"""Join tokens: made by the admin, or fixed in controller.yaml; only their hashes are kept.
+
+A token that is spent or has expired is remembered for a while, so that the audit log can say which it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from controller.audit import AuditError, AuditLog
+from controller.origin import Origin
+from controller.policy import join
+from controller.policy.join import UNLIMITED, JoinToken
+from controller.store.interface import ConflictError, Record, Store, Value
+from protocol import events, limits
+from protocol.durations import format_duration
+from protocol.events import Json
+from protocol.instants import format_instant, parse_instant
+from protocol.names import TokenText
+from protocol.secret import Secret
+
+
+class TokenError(Exception):
+    """What the admin asked for cannot be done; the message says why, in words for the admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """A token as it was read: `record` is None for a static one, which is never spent."""
+
+    token: JoinToken
+    record: Record | None
+
+
+class Tokens:
+    """All join tokens. `static` are the ones in controller.yaml: reusable, without end."""
+
+    def __init__(
+        self, store: Store, audit: AuditLog, clock: Callable[[], datetime], static: Sequence[Secret[TokenText]] = ()
+    ) -> None:
+        self._tokens = store.collection("join_tokens")
+        self._audit = audit
+        self._clock = clock
+        self._static = {_key(token.reveal()): hidden(token.reveal()) for token in static}
+
+    def add(
+        self,
+        *,
+        ttl: timedelta,
+        uses: int,
+        labels: Mapping[str, str],
+        claimable: tuple[str, ...] | None,
+        origin: Origin,
+    ) -> tuple[Secret[TokenText], JoinToken]:
+        """Make a token and return it: the only time it is shown whole. Raises `TokenError` for a life too long."""
+        if ttl > limits.JOIN_TOKEN_TTL_MAX:
+            raise TokenError(f"a token may live {format_duration(limits.JOIN_TOKEN_TTL_MAX)} at most")
+        text = TokenText(secrets.token_hex(16))
+        now = self._clock()
+        token = JoinToken(hidden(text), uses, now + ttl, dict(labels), claimable)
+        record = self._tokens.create(_key(text), _to_value(token), now=now, expires=_forget_after(token))
+        fields: dict[str, Json] = {
+            "user": origin.actor,
+            "roles": ["Node"],
+            "join_method": "token",
+            "expires": format_instant(now + ttl),
+            "token": token.suffix,
+            "labels": dict(labels),
+            "uses": uses,
+            "via": origin.via,
+        }
+        try:
+            self._audit.write(events.JOIN_TOKEN_CREATE, fields)
+        except AuditError:
+            self._tokens.delete(record.key, now=self._clock())  # nobody was told of it yet
+            raise
+        return Secret(text), token
+
+    def list(self) -> Sequence[JoinToken]:
+        """Return all tokens that are still good for a join, soonest to expire first, static ones last."""
+        now = self._clock()
+        kept = [_from_value(record.value) for record in self._tokens.list(now=now)]
+        kept = [token for token in kept if join.is_good(token, now)]
+        kept.sort(key=lambda token: token.expires or now)
+        return kept + [JoinToken(suffix, UNLIMITED, None) for suffix in self._static.values()]
+
+    def remove(self, text: str, origin: Origin) -> str:
+        """Remove a token, named whole or as the listing shows it, and return how it is shown. Raises `TokenError`."""
+        shown = text if _is_hidden(text) else hidden(text)
+        if _key(text) in self._static or (_is_hidden(text) and text in self._static.values()):
+            raise TokenError(
+                f"token {shown} stands in controller.yaml (auth_service.tokens): take it out there, restart"
+            )
+        found = [
+            record
+            for record in self._tokens.list(now=self._clock())
+            if record.key == _key(text) or (_is_hidden(text) and record.value["suffix"] == text)
+        ]
+        if len(found) != 1:
+            problem = "is not known" if not found else "names several tokens: give the whole token"
+            raise TokenError(f"token {shown} {problem} (`tctl tokens ls` lists them)")
+        suffix = str(found[0].value["suffix"])
+        # The event comes first: what is gone could not be put back.
+        self._audit.write(events.JOIN_TOKEN_DELETE, {"user": origin.actor, "token": suffix, "via": origin.via})
+        self._tokens.delete(found[0].key, now=self._clock())
+        return suffix
+
+    def find(self, text: TokenText) -> FoundToken | None:
+        """Return the token `text`, or None."""
+        key = _key(text)
+        if key in self._static:
+            return FoundToken(JoinToken(self._static[key], UNLIMITED, None), None)
+        record = self._tokens.get(key, now=self._clock())
+        return None if record is None else FoundToken(_from_value(record.value), record)
+
+    def spend(self, found: FoundToken) -> bool:
+        """Take one use from a token; False where another join changed it meanwhile: read it anew and judge again."""
+        if found.record is None:
+            return True
+        left = join.spend(found.token)
+        now = self._clock()
+        try:
+            self._tokens.replace(found.record, _to_value(left), now=now, expires=_forget_after(left))
+        except ConflictError:
+            return False
+        return True
+
+
+def _forget_after(token: JoinToken) -> datetime | None:
+    return None if token.expires is None else token.expires + limits.JOIN_TOKEN_MEMORY
+
+
+def hidden(text: str) -> str:
+    """Return how a token is shown: its last four characters."""
+    return "****" + text[-4:]
+
+
+def _is_hidden(text: str) -> bool:
+    return text.startswith("****")
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _to_value(token: JoinToken) -> dict[str, Json]:
+    return {
+        "suffix": token.suffix,
+        "uses_left": token.uses_left,
+        "expires": None if token.expires is None else format_instant(token.expires),
+        "labels": dict(token.labels),
+        "claimable": None if token.claimable is None else list(token.claimable),
+    }
+
+
+def _from_value(value: Value) -> JoinToken:
+    fields = cast("Mapping[str, Any]", value)
+    return JoinToken(
+        suffix=fields["suffix"],
+        uses_left=fields["uses_left"],
+        expires=None if fields["expires"] is None else parse_instant(fields["expires"]),
+        labels=fields["labels"],
+        claimable=None if fields["claimable"] is None else tuple(fields["claimable"]),
+    )
