@@ -1,0 +1,18 @@
+"""The machine API as a process: the application, given the cluster, behind gunicorn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from controller.api.app import BODY_MAX, ApiServices, create_app
+from controller.cluster import Cluster
+from controller.https.serve import ServerSettings, TlsFiles, serve
+from controller.role import say_ready
+
+
+def serve_api(cluster: Cluster, listener_fd: int, certificate: Path, key: Path, client_authority: Path) -> NoReturn:
+    """Serve the machine API until SIGTERM; ends by SystemExit."""
+    settings = ServerSettings(name="api", body_max=BODY_MAX, stop_grace=cluster.config.drain_timeout)
+    tls = TlsFiles(certificate, key, client_authority)
+    serve(create_app(ApiServices(cluster.enrolment)), listener_fd, tls, settings, say_ready)

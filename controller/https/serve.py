@@ -1,0 +1,192 @@
+"""Serving a WSGI application over TLS with gunicorn, in this process, on a socket that is already bound.
+
+The web door and the machine API share it; the machine API also names the authority that its peers' client
+certificates must come from, and reads them with ``environ["gunicorn.socket"].getpeercert(binary_form=True)``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gunicorn import glogging
+from gunicorn.app.base import BaseApplication
+
+from controller.https.intake import HEAD_MAX, LINE_MAX
+from controller.https.worker import PatientWorker
+from protocol import limits
+
+_HEADERS_MAX = 64
+_PREFIX = "skerry-"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the door's identity lies, PEM.
+
+    Attributes:
+        certificate: the certificate and what it needs above it.
+        client_authority: set where every peer must show a certificate: the one that must have signed it.
+    """
+
+    certificate: Path
+    key: Path
+    client_authority: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS settings: 1.2 or later, HTTP/1.1. Raises `OSError` or `ssl.SSLError` where a file is bad."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self.certificate, self.key)
+        if self.client_authority is not None:
+            context.load_verify_locations(self.client_authority)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.num_tickets = 0  # a resumed connection would not show its certificate again
+        return context
+
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Return what changes when a file is replaced; a file that is away for a moment counts as changed."""
+        paths = (self.certificate, self.key, self.client_authority)
+        return tuple(_stamp(path) for path in paths if path is not None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_ino, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a door is run.
+
+    Attributes:
+        name: what the process and its log lines are called, such as ``web``.
+        connections, per_address: the most that are open at once, for each worker.
+        request_grace: TLS handshake and first request, or any later request, must have arrived by then.
+        answer_grace: the answer must have been made and taken by then.
+        keepalive: how long a connection may rest between requests.
+        body_max: a request's body is read ahead up to this size; the application refuses larger ones.
+        buffers: bytes that requests may hold together before they are answered, for each worker.
+        stop_grace: how long requests may go on after SIGTERM.
+        tls_check: how often the TLS files are looked at, for a new certificate.
+    """
+
+    name: str
+    workers: int = 1
+    threads: int = 16
+    connections: int = 1024
+    per_address: int = 384
+    request_grace: timedelta = limits.HTTP_REQUEST_GRACE
+    answer_grace: timedelta = timedelta(seconds=60)
+    keepalive: timedelta = timedelta(seconds=15)
+    body_max: int = limits.HTTP_BODY_MAX
+    buffers: int = 64 << 20
+    stop_grace: timedelta = timedelta(seconds=10)
+    tls_check: timedelta = timedelta(seconds=30)
+
+
+class _Log(glogging.Logger):  # type: ignore[misc]  # gunicorn carries no types
+    """gunicorn's log lines, into ours. Its news of itself is for debugging; requests are logged by the application."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn's signature
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log = logging.getLogger(cfg.proc_name.removeprefix(_PREFIX).upper())
+        self.error_log.propagate = True
+        self.access_log = self.error_log
+
+    def info(self, msg: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's signature
+        self.error_log.debug(msg, *args, **kwargs)
+
+
+@dataclass
+class _Bound:
+    app: Callable[..., Any]
+    listener_fd: int
+    tls: TlsFiles
+    settings: ServerSettings
+    ready: Callable[[], None]
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no types
+    def __init__(self, bound: _Bound) -> None:
+        self._bound = bound
+        self.tls = bound.tls
+        self.settings = bound.settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in _options(self._bound).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Any]:
+        return self._bound.app
+
+
+def _options(bound: _Bound) -> dict[str, Any]:
+    settings = bound.settings
+    return {
+        # gunicorn closes the descriptor it is given.
+        "bind": f"fd://{os.dup(bound.listener_fd)}",
+        "worker_class": PatientWorker,
+        "logger_class": _Log,
+        "proc_name": f"{_PREFIX}{settings.name}",
+        "workers": settings.workers,
+        "threads": settings.threads,
+        "worker_connections": settings.connections + 1,
+        "keepalive": max(1, int(settings.keepalive.total_seconds())),
+        "graceful_timeout": max(1, int(settings.stop_grace.total_seconds())),
+        "timeout": 60,
+        # Named for `wsgi.url_scheme` alone: the worker makes its own TLS context from `TlsFiles`.
+        "certfile": str(bound.tls.certificate),
+        "keyfile": str(bound.tls.key),
+        "http_parser": "python",
+        "limit_request_line": LINE_MAX - 2,
+        "limit_request_fields": _HEADERS_MAX,
+        "limit_request_field_size": HEAD_MAX // 4,
+        # There is no proxy in front: nobody's word on who the peer is counts.
+        "forwarded_allow_ips": "",
+        "secure_scheme_headers": {},
+        "forwarder_headers": "",
+        "header_map": "refuse",
+        "control_socket_disable": True,
+        "accesslog": None,
+        "when_ready": lambda _arbiter: bound.ready(),
+    }
+
+
+def _nothing() -> None:
+    """Do nothing: nobody waits for this server."""
+
+
+def serve(
+    app: Callable[..., Any],
+    listener_fd: int,
+    tls: TlsFiles,
+    settings: ServerSettings,
+    ready: Callable[[], None] = _nothing,
+) -> NoReturn:
+    """Serve the WSGI application `app` on the listening socket `listener_fd` until SIGTERM; ends by SystemExit.
+
+    `ready` is called once the server takes requests.
+
+    `app` is made before the workers are forked: it must hold no thread and no lock that is taken.
+
+    Raises:
+        SystemExit: always, at the end; 0 after SIGTERM.
+        OSError, ssl.SSLError: the TLS files cannot be used.
+    """
+    tls.context()  # a bad file is reported here, once, and not by workers that die
+    _Server(_Bound(app, listener_fd, tls, settings, ready)).run()
+    raise SystemExit(0)

@@ -1,0 +1,324 @@
+"""gunicorn's threaded worker, made to bear slow and hostile peers.
+
+gunicorn gives a thread to a connection as soon as it is accepted, for the TLS handshake and for as long as the
+peer takes to send its request: a few hundred peers that send a byte a second hold every thread. Here one
+poller does the handshakes and gathers the bytes, without blocking, and a thread gets a request that is there.
+Each phase has one deadline, counted from its beginning and not from the last byte. Connections are bounded in
+all and for each address; a newcomer takes the place of whoever has dawdled longest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import selectors
+import socket
+import ssl
+import time
+from collections import Counter
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers import gthread
+
+from controller.https.caller import READING, Caller, Phase
+from controller.https.complaints import Complaints
+from controller.https.intake import Intake, Progress, Rejected
+
+if TYPE_CHECKING:
+    from controller.https.serve import ServerSettings, TlsFiles
+
+_READ = 16 * 1024
+_READS_PER_TURN = 8
+_ACCEPTS_PER_TURN = 64
+# A whole page or font fits into the kernel's buffer: a peer that does not read it holds no thread.
+_SEND_BUFFER = 512 * 1024
+_PARTING = 2.0
+_PATIENCE = 1.0
+_PHRASES = {400: "Bad Request", 414: "URI Too Long", 431: "Request Header Fields Too Large", 501: "Not Implemented"}
+
+
+class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn carries no types
+    """A worker whose threads never wait for a peer's request."""
+
+    callers: set[Caller]
+
+    def init_process(self) -> None:
+        """Read the TLS files, in the process that serves."""
+        self.callers = set()
+        self.per_address: Counter[str] = Counter()
+        self.held = 0
+        self.settings: ServerSettings = self.app.settings
+        self.tls: TlsFiles = self.app.tls
+        self.journal = logging.getLogger(self.settings.name.upper())
+        self.complaints = Complaints(self.journal)
+        self._tls_stamp = self.tls.stamp()
+        self._tls_context = self.tls.context()
+        self._tls_checked = time.monotonic()
+        super().init_process()
+
+    # --- coming in ------------------------------------------------------------------------------------------
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take in who waits at the door, a bounded number a turn."""
+        for _ in range(_ACCEPTS_PER_TURN):
+            if self.nr_conns >= self.settings.connections and not self._make_room(None):
+                return
+            try:
+                sock, client = listener.accept()
+            except OSError as err:
+                if err.errno in {errno.EMFILE, errno.ENFILE}:
+                    self._make_room(None)
+                return  # nobody left, or the peer has gone already
+            self._admit(sock, client, listener.getsockname())
+
+    def _admit(self, sock: socket.socket, client: Any, server: Any) -> None:  # noqa: ANN401 - a socket address
+        address = str(client[0]) if client else ""
+        if self.per_address[address] >= self.settings.per_address and not self._make_room(address):
+            self.complaints.say("%s: more than %d connections; closed", address, self.settings.per_address)
+            sock.close()
+            return
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            wrapped = self._tls_context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except (OSError, ValueError):  # gone between accept and here
+            sock.close()
+            return
+        caller = Caller(wrapped, client, server, self.settings.body_max)
+        caller.enter(Phase.HANDSHAKE, self.settings.request_grace.total_seconds())
+        self.callers.add(caller)
+        self.per_address[address] += 1
+        self.nr_conns = len(self.callers)
+        self._watch(caller)
+
+    def _make_room(self, address: str | None) -> bool:
+        """Close the connection that has waited longest for its peer; tell whether there was one to close."""
+        now = time.monotonic()
+        if address is None and self.per_address:
+            address = self.per_address.most_common(1)[0][0]
+        here = [caller for caller in self.callers if caller.address == address and caller.phase is not Phase.SERVING]
+        resting = [caller for caller in here if caller.phase in {Phase.IDLE, Phase.PARTING}]
+        slow = [caller for caller in here if now - caller.since > _PATIENCE]
+        chosen = min(resting or slow, key=lambda caller: caller.since, default=None)
+        if chosen is not None:
+            self._drop(chosen, "made room for another")
+        return chosen is not None
+
+    def _watch(self, caller: Caller, events: int = selectors.EVENT_READ) -> None:
+        callback = partial(self._on_ready, caller)
+        try:
+            self.poller.modify(caller.sock, events, callback)
+        except KeyError:
+            self.poller.register(caller.sock, events, callback)
+
+    def _on_ready(self, caller: Caller, _sock: object) -> None:
+        try:
+            self._advance(caller)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            self._watch(caller)
+        except ssl.SSLWantWriteError:
+            self._watch(caller, selectors.EVENT_WRITE)
+        except ssl.SSLError as err:
+            self.complaints.say("%s: TLS: %s", caller.address, err.reason or "broken off")
+            self._drop(caller)
+        except (OSError, ValueError) as err:
+            self._drop(caller, type(err).__name__ if caller.intake.buffer else "")
+
+    def _advance(self, caller: Caller) -> None:
+        if caller.phase is Phase.PARTING:
+            # Below TLS: what still comes is thrown away.
+            if not socket.socket.recv(caller.sock, _READ):
+                self._drop(caller)
+            return
+        if caller.phase is Phase.HANDSHAKE:
+            caller.sock.do_handshake()
+            caller.phase = Phase.REQUEST  # the same deadline goes on
+        for _ in range(_READS_PER_TURN):
+            if caller.phase in READING:
+                self._take(caller, caller.sock.recv(_READ))
+        if caller.phase in READING:
+            # TLS may hold bytes that the poller cannot see: this caller's turn comes again after the others'.
+            self.method_queue.defer(self._on_ready, caller, None)
+
+    def _take(self, caller: Caller, data: bytes) -> None:
+        if not data:
+            self._drop(caller, "ended in the middle of a request" if caller.intake.buffer else "")
+            return
+        if caller.phase is Phase.IDLE:
+            caller.enter(Phase.REQUEST, self.settings.request_grace.total_seconds())
+        progress = caller.intake.feed(data)
+        self._count(caller)
+        if isinstance(progress, Rejected):
+            self._reject(caller, progress)
+        elif progress is Progress.READY:
+            self._serve(caller)
+        elif progress is Progress.CONTINUE:
+            caller.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _count(self, caller: Caller) -> None:
+        """Keep what all requests that are not whole hold together within bounds: the largest of them goes."""
+        self.held += len(caller.intake.buffer) - caller.held
+        caller.held = len(caller.intake.buffer)
+        if self.held > self.settings.buffers:
+            waiting = [each for each in self.callers if each.phase is Phase.REQUEST and each is not caller]
+            largest = max(waiting, key=lambda each: each.held, default=None)
+            if largest is not None:
+                self._drop(largest, "requests in the making take too much memory")
+
+    def _reject(self, caller: Caller, rejected: Rejected) -> None:
+        self.complaints.say("%s: %s", caller.address, rejected.reason)
+        with contextlib.suppress(OSError, ValueError):
+            caller.sock.send(_plain_answer(rejected.status))
+        self._part(caller)
+
+    # --- being served ---------------------------------------------------------------------------------------
+
+    def _serve(self, caller: Caller) -> None:
+        self.poller.unregister(caller.sock)
+        caller.enter(Phase.SERVING, math.inf)  # until a thread is free
+        caller.parser = RequestParser(self.cfg, caller.sock, caller.client)
+        caller.parser.unreader.unread(bytes(caller.intake.buffer))
+        future = self.tpool.submit(self.handle, caller)
+        future.add_done_callback(lambda done: self.method_queue.defer(self._served, caller, done))
+
+    def handle(self, conn: Caller) -> bool:
+        """Serve one request, in a thread; tell whether the connection may serve another."""
+        request = None
+        conn.deadline = time.monotonic() + self.settings.answer_grace.total_seconds()
+        try:
+            conn.sock.settimeout(self.settings.request_grace.total_seconds())
+            request = next(conn.parser)
+            keep = bool(self.handle_request(request, conn))
+            return keep and conn.intake.whole and bool(conn.parser.finish_body(deadline=time.monotonic() + 1))
+        except (StopIteration, NoMoreData):
+            self.log.debug("%s: ended in the middle of a request", conn.address)
+        except (OSError, ValueError) as err:  # ValueError: the poller has shut the socket meanwhile
+            self.complaints.say("%s: broken off while it was answered: %s", conn.address, type(err).__name__)
+        except Exception as err:  # noqa: BLE001 - whatever a peer sends, the worker lives
+            self.handle_error(request, conn.sock, conn.client, err)
+        return False
+
+    def handle_error(self, req: object, client: ssl.SSLSocket, addr: Any, exc: Exception) -> None:  # noqa: ANN401 - gunicorn's signature
+        """Answer what the parser refused, or a fault of ours. The path is not logged: it may hold a token."""
+        theirs = isinstance(exc, ParseException)
+        status = _status_of(exc) if theirs else 500
+        if theirs:
+            self.complaints.say("%s: not a good request: %s", addr[0] if addr else "", type(exc).__name__)
+        else:
+            self.log.error("a request failed outside the application", exc_info=exc)
+        with contextlib.suppress(OSError, ValueError):
+            client.sendall(_plain_answer(status))
+        del req
+
+    def _served(self, caller: Caller, done: Future[bool]) -> None:
+        if caller not in self.callers:
+            return
+        keep = not done.cancelled() and done.exception() is None and done.result()
+        if not keep:
+            self._part(caller)
+            return
+        left_over = caller.parser.unreader.take_buffered()
+        caller.parser, caller.intake = None, Intake(self.settings.body_max)
+        self._count(caller)
+        try:
+            caller.sock.setblocking(False)
+            caller.enter(Phase.IDLE, self.settings.keepalive.total_seconds() if self.alive else _PARTING)
+            self._watch(caller)
+            if left_over:
+                self._take(caller, left_over)
+        except (OSError, ValueError):
+            self._drop(caller)
+            return
+        if caller.phase in READING:
+            self._on_ready(caller, None)
+
+    # --- going out ------------------------------------------------------------------------------------------
+
+    def _part(self, caller: Caller) -> None:
+        """End our side and wait a little for the peer's, so that no reset destroys the answer on its way."""
+        caller.enter(Phase.PARTING, _PARTING)
+        caller.intake = Intake()
+        self._count(caller)
+        try:
+            caller.sock.setblocking(False)
+            with contextlib.suppress(ssl.SSLError, OSError, ValueError):
+                caller.sock.unwrap()  # sends close_notify; does not wait for the peer's
+            socket.socket.shutdown(caller.sock, socket.SHUT_WR)
+            self._watch(caller)
+        except (OSError, ValueError):
+            self._drop(caller)
+
+    def _drop(self, caller: Caller, why: str = "") -> None:
+        if why:
+            self.complaints.say("%s: closed while it waited for %s: %s", caller.address, caller.phase.value, why)
+        with contextlib.suppress(KeyError, ValueError):
+            self.poller.unregister(caller.sock)
+        with contextlib.suppress(OSError):
+            caller.sock.close()
+        if caller in self.callers:
+            caller.phase = Phase.GONE
+            self.callers.discard(caller)
+            self.held -= caller.held
+            self.per_address[caller.address] -= 1
+            self.per_address += Counter()  # forgets those at nought
+        self.nr_conns = len(self.callers)
+
+    def murder_pending(self) -> None:
+        """Close whoever is past the deadline. gunicorn's loop calls this at least once a second."""
+        now = time.monotonic()
+        for caller in [caller for caller in self.callers if caller.deadline < now]:
+            if caller.phase is Phase.SERVING:
+                # The thread that serves it is told by its next read or write, and then hands the socket back.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(caller.sock, socket.SHUT_RDWR)
+            else:
+                waited = caller.phase in {Phase.HANDSHAKE, Phase.REQUEST}
+                self._drop(caller, "too slow" if waited else "")
+        self._renew_tls(now)
+
+    def _renew_tls(self, now: float) -> None:
+        if now - self._tls_checked < self.settings.tls_check.total_seconds():
+            return
+        self._tls_checked = now
+        stamp = self.tls.stamp()
+        if stamp == self._tls_stamp:
+            return
+        self._tls_stamp = stamp
+        try:
+            self._tls_context = self.tls.context()
+        except (OSError, ValueError) as err:
+            self.journal.warning("the TLS files have changed and cannot be read; serving with the old ones: %s", err)
+        else:
+            self.journal.info("the TLS files have changed; new connections get the new certificate")
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close everything when the worker ends; in between, `murder_pending` does."""
+        if force:
+            for caller in list(self.callers):
+                self._drop(caller)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        for caller in self.callers:
+            if caller.phase is not Phase.SERVING:
+                caller.deadline = min(caller.deadline, deadline)
+
+
+def _status_of(error: Exception) -> int:
+    return cast("dict[str, int]", {"LimitRequestLine": 414, "LimitRequestHeaders": 431}).get(type(error).__name__, 400)
+
+
+def _plain_answer(status: int) -> bytes:
+    phrase = _PHRASES.get(status, "Internal Server Error")
+    body = f"{phrase}\n"
+    return (
+        f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()

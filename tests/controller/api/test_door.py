@@ -1,0 +1,333 @@
+"""The machine API as it is run: the real process, TLS, and client certificates of every kind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.addresses import BoundAddresses
+from controller.api.app import BODY_MAX
+from controller.audit import Intact
+from controller.cluster import Cluster, open_cluster
+from controller.config import parse_config
+from controller.tls_files import anchors, prepare_api
+from protocol import limits
+from protocol.decision import Granted
+from protocol.instants import format_instant
+from protocol.messages import JoinReply
+from protocol.names import NodeId
+from tests.controller.harbour import ADMIN, PING, STATIC, WEB, Device
+from tests.harness.running_door import make_identity
+
+ROOT = Path(__file__).parents[3]
+HERE = ("127.0.0.1", 0)
+API_HOST = "api.harbour"
+PATIENCE = 20.0
+
+
+@dataclass
+class Door:
+    """The running machine API."""
+
+    cluster: Cluster
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def await_log(self, text: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while text not in self.log():
+            assert time.monotonic() < end, f"no {text!r} in the log:\n{self.log()}"
+            time.sleep(0.02)  # a file has no event to wait for
+
+    def trust(self, chain: str = "", key: str = "") -> ssl.SSLContext:
+        """Return a client's TLS settings, with a certificate of its own where one is given."""
+        context = ssl.create_default_context(cadata=anchors(self.cluster))
+        if chain:
+            path = self.folder / f"client-{uuid.uuid4()}.pem"
+            path.write_text(chain + key)
+            context.load_cert_chain(path)
+        return context
+
+    def enrol(self, name: str = "gw-1") -> tuple[JoinReply, ssl.SSLContext]:
+        device = Device(name)
+        joined = self.cluster.enrolment.join(device.request(STATIC), PING, WEB)
+        assert isinstance(joined, Granted)
+        return joined.value, self.trust(joined.value.tls_certificate, device.tls_pem)
+
+    def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return context.wrap_socket(raw, server_hostname=API_HOST)
+
+    def post(self, context: ssl.SSLContext, body: bytes, path: str = "/v1/events") -> tuple[int, Any]:
+        with self.connect(context) as sock:
+            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            sock.sendall(head.encode() + body)
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            return answer.status, json.loads(answer.read())
+
+
+def batch_of(node: JoinReply, *numbers: int, **changed: Any) -> bytes:  # noqa: ANN401 - JSON
+    fields = {"server_id": node.node_id, "server_hostname": node.name}
+    now = format_instant(datetime.now(UTC))
+    events = [
+        {"sequence": n, "uid": str(uuid.uuid4()), "code": "SK012W", "time": now, "fields": {**fields, "count": n}}
+        | changed
+        for n in numbers
+    ]
+    return json.dumps({"events": events}).encode()
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    config_path = tmp_path / "controller.yaml"
+    config_path.write_text(
+        f"teleport: {{data_dir: '{tmp_path / 'data'}'}}\n"
+        f"auth_service: {{cluster_name: harbour, tokens: ['node:{STATIC}']}}\n"
+    )
+    cluster = open_cluster(parse_config(config_path.read_text(), "controller.yaml"))
+    tls = prepare_api(cluster, BoundAddresses(HERE, HERE, HERE, HERE))
+    log_path = tmp_path / "api.log"
+    ready, says_ready = os.pipe()
+    with socket.create_server(HERE, backlog=128) as listener, log_path.open("wb") as log:
+        command = [sys.executable, "-m", "controller.cli", "role", "api", "-c", str(config_path)]
+        command += ["--fd", str(listener.fileno()), "--cert", str(tls.cert_file), "--key", str(tls.key_file)]
+        command += ["--client-ca", str(tls.client_authorities)]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "SKERRY_READY_FD": str(says_ready)},
+            pass_fds=(listener.fileno(), says_ready),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        port = listener.getsockname()[1]
+    os.close(says_ready)
+    try:
+        with os.fdopen(ready, "rb") as pipe:
+            assert pipe.read(6) == b"ready\n", log_path.read_text()
+        yield Door(cluster, tmp_path, port, process, log_path)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert isinstance(cluster.audit.verify(), Intact)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def counts(door: Door) -> list[int]:
+    return [entry["count"] for entry in door.cluster.audit.entries(kinds=("SK012W",))]
+
+
+def assert_serves(door: Door) -> None:
+    node, context = door.enrol("next")
+    status, receipt = door.post(context, batch_of(node, 1))
+    assert (status, receipt) == (200, {"sequence": 1})
+
+
+def test_a_node_s_events_reach_the_audit_log_and_are_acknowledged(door: Door) -> None:
+    node, context = door.enrol()
+    assert door.post(context, batch_of(node, 1, 2)) == (200, {"sequence": 2})
+    assert door.post(context, batch_of(node, 2, 3)) == (200, {"sequence": 3})
+    assert counts(door) == [1, 2, 3]
+
+
+def test_one_batch_posted_by_four_connections_at_once_is_written_once(door: Door) -> None:
+    node, context = door.enrol()
+    body = batch_of(node, *range(1, 31))
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: door.post(context, body), range(4)))
+    assert answers == [(200, {"sequence": 30})] * 4
+    assert counts(door) == list(range(1, 31))
+
+
+def test_a_node_cannot_speak_for_another(door: Door) -> None:
+    _, context = door.enrol()
+    other, _ = door.enrol("other")
+    assert door.post(context, batch_of(other, 1)) == (200, {"sequence": 1})
+    assert counts(door) == []
+    (entry,) = door.cluster.audit.entries(kinds=("SK011W",))
+    assert entry["error"] == "R2: it speaks of another node"
+
+
+def strangers(door: Door, kind: str) -> ssl.SSLContext:
+    device = Device()
+    if kind == "none":
+        return door.trust()
+    if kind == "foreign":
+        made = make_identity(door.folder, str(uuid.uuid4()))
+        return door.trust(made.cert.read_text(), made.key.read_text())
+    if kind == "of another cluster":
+        text = f"teleport: {{data_dir: '{door.folder / 'other'}'}}\nauth_service: {{cluster_name: harbour}}\n"
+        other = open_cluster(parse_config(text, "other.yaml"))
+        node_id = NodeId(str(uuid.uuid4()))
+        chain = other.authority.sign_node_tls(device.csr, node_id, datetime.now(UTC))
+        return door.trust(chain, device.tls_pem)
+    if kind == "expired":
+        long_ago = datetime.now(UTC) - limits.HOST_CERTIFICATE_TTL - timedelta(minutes=1)
+        node, _ = door.enrol()
+        return door.trust(door.cluster.authority.sign_node_tls(device.csr, node.node_id, long_ago), device.tls_pem)
+    chain, key = door.cluster.authority.issue_web(["localhost"], datetime.now(UTC))
+    return door.trust(chain, key.reveal())
+
+
+@pytest.mark.parametrize("kind", ["none", "foreign", "of another cluster", "expired", "a server's"])
+def test_without_a_client_certificate_of_this_cluster_there_is_no_connection(door: Door, kind: str) -> None:
+    context = strangers(door, kind)
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        door.post(context, b"{}")
+    door.await_log("TLS: ")
+    assert "Traceback" not in door.log()
+    assert_serves(door)
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param("alice", "M2", id="a person's"),
+        pytest.param("00000000-0000-4000-8000-000000000001", "M3", id="a node's that is not enrolled"),
+    ],
+)
+def test_a_certificate_that_is_no_enrolled_node_s_is_refused_with_the_reason_in_the_log(
+    door: Door, name: str, check: str
+) -> None:
+    device = Device()
+    chain = door.cluster.authority.sign_node_tls(device.csr, NodeId(name), datetime.now(UTC))
+    status, answer = door.post(door.trust(chain, device.tls_pem), b'{"events": []}')
+    assert (status, answer) == (403, {"error": {"message": "this certificate is not a node's of this cluster"}})
+    door.await_log(f"refused ({check})")
+    assert_serves(door)
+
+
+def test_a_node_that_was_removed_is_refused_from_the_next_request_on(door: Door) -> None:
+    node, context = door.enrol()
+    assert door.post(context, batch_of(node, 1))[0] == 200
+    door.cluster.enrolment.nodes.remove(node.node_id, ADMIN)
+    assert door.post(context, batch_of(node, 2))[0] == 403
+    door.await_log("refused (M3)")
+    assert counts(door) == [1]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"", "not JSON", id="nothing"),
+        pytest.param(b"\xff\x00", "not JSON", id="noise"),
+        pytest.param(b"[" * 100_000, "not JSON", id="deep"),
+        pytest.param(b"[]", "not a JSON object", id="a list"),
+        pytest.param(b"{}", "events: missing", id="no events"),
+        pytest.param(b'{"events": 7}', "events: not a list", id="a number"),
+        pytest.param(b'{"events": [{}]}', "sequence: missing", id="an empty event"),
+        pytest.param(b'{"events": [{"sequence": -1}]}', "sequence: not a whole number", id="a number below nothing"),
+        pytest.param(b'{"events": [{"sequence": 1e400}]}', "sequence: not a whole number", id="endless"),
+    ],
+)
+def test_a_body_that_is_no_batch_is_told_and_costs_one_line(door: Door, body: bytes, words: str) -> None:
+    _, context = door.enrol()
+    status, answer = door.post(context, body)
+    assert status == 400
+    assert words in answer["error"]["message"]
+    lines = [line for line in door.log().splitlines() if " WARN " in line]
+    assert len(lines) == 1
+    assert "Traceback" not in door.log()
+    assert_serves(door)
+
+
+def test_too_many_events_at_once_are_refused_and_as_many_as_allowed_are_not(door: Door) -> None:
+    node, context = door.enrol()
+    most = limits.EVENT_BATCH_MAX
+    assert door.post(context, batch_of(node, *range(1, most + 2)))[0] == 400
+    assert door.post(context, batch_of(node, *range(1, most + 1))) == (200, {"sequence": most})
+
+
+def test_event_numbers_that_cannot_be_are_a_bad_request_and_true_events_go_on(door: Door) -> None:
+    node, context = door.enrol()
+    status, answer = door.post(context, batch_of(node, 2**63 - 2))
+    assert status == 400
+    assert "more than 1000000 above 0" in answer["error"]["message"]
+    assert door.post(context, batch_of(node, 1)) == (200, {"sequence": 1})
+    assert counts(door) == [1]
+
+
+def test_a_body_over_the_limit_is_refused_and_the_next_client_is_served(door: Door) -> None:
+    _, context = door.enrol()
+    assert door.post(context, b" " * (BODY_MAX + 1))[0] == 413
+    with door.connect(context) as sock:  # said to be huge, and never sent
+        sock.sendall(b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert answer.status == 413
+    assert_serves(door)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/v1/join", 404), ("/v1/events/../x", 404)])
+def test_other_paths_are_not_there(door: Door, path: str, status: int) -> None:
+    _, context = door.enrol()
+    assert door.post(context, b"{}", path)[0] == status
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", id="HTTP without TLS"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="SSH"),
+        pytest.param(os.urandom(50_000), id="noise"),
+    ],
+)
+def test_garbage_in_front_of_tls_is_closed_with_one_line(door: Door, data: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as sock:
+        try:
+            sock.sendall(data)
+            while sock.recv(4096):
+                pass
+        except ConnectionError:
+            pass
+    door.await_log("TLS: ")
+    assert len([line for line in door.log().splitlines() if " WARN " in line]) == 1
+    assert_serves(door)
+
+
+def test_garbage_inside_tls_is_a_bad_request(door: Door) -> None:
+    _, context = door.enrol()
+    with door.connect(context) as sock:
+        sock.sendall(b"\0\1\2\3 rubbish\r\n\r\n")
+        assert b" 400 " in sock.recv(1000)
+    assert_serves(door)
+
+
+def test_events_that_cannot_be_stored_are_not_acknowledged_and_are_taken_when_they_come_again(door: Door) -> None:
+    node, context = door.enrol()
+    log = door.folder / "data" / "log"
+    log.rename(door.folder / "aside")
+    log.write_text("in the way")
+    body = batch_of(node, 1, 2)
+    status, answer = door.post(context, body)
+    assert status == 503
+    assert "send them again later" in answer["error"]["message"]
+    log.unlink()
+    (door.folder / "aside").rename(log)
+    assert door.post(context, body) == (200, {"sequence": 2})
+    assert counts(door) == [1, 2]

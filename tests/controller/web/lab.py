@@ -1,0 +1,135 @@
+"""The web door's services with nothing faked but the fleet's devices: accounts, authority, audit log, TinyDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flask import Flask
+
+from controller.accounts import Accounts, Link, Origin, SignedIn, codes
+from controller.accounts.records import SessionKind
+from controller.audit import AuditLog
+from controller.authority import Authority, Vault, load_or_create_master_key
+from controller.enrolment import Enrolment
+from controller.enrolment.nodes import NodeRecord
+from controller.fleet import Fleet
+from controller.policy.rate import Rate
+from controller.presence import Presence, Tunnel
+from controller.store.tiny import TinyStore
+from controller.web.app import create_app
+from controller.web.services import Services
+from protocol import limits
+from protocol.decision import Granted
+from protocol.messages import Ping
+from protocol.names import NodeId, UserName, parse_cluster_name, parse_login, parse_node_name, parse_user_name
+from protocol.secret import Secret
+from protocol.version import __version__
+
+CLUSTER = parse_cluster_name("harbour")
+PASSWORD = "insecure long password"
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class HandClock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, span: timedelta) -> None:
+        self.now += span
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who has set up an account, and an authenticator app."""
+
+    name: UserName
+    secret: Secret[str]
+
+    def code(self, now: datetime) -> str:
+        return codes.code_at(self.secret, now)
+
+
+@dataclass(frozen=True)
+class Lab:
+    store: TinyStore
+    authority: Authority
+    audit: AuditLog
+    accounts: Accounts
+    enrolment: Enrolment
+    presence: Presence
+    clock: Clock
+
+    @classmethod
+    def open(cls, data_dir: Path, clock: Clock = utc_now) -> Lab:
+        store = TinyStore(data_dir / "store")
+        vault = Vault(load_or_create_master_key(data_dir / "master.key"))
+        authority = Authority(store, vault, CLUSTER)
+        authority.create_missing(clock())
+        audit = AuditLog(data_dir / "log", CLUSTER, clock)
+        accounts = Accounts(store=store, vault=vault, authority=authority, audit=audit, cluster=CLUSTER, clock=clock)
+        enrolment = Enrolment(store=store, authority=authority, audit=audit, cluster=CLUSTER, clock=clock)
+        return cls(store, authority, audit, accounts, enrolment, Presence(store, clock), clock)
+
+    def services(self, public_address: str, per_minute: int) -> Services:
+        return Services(
+            accounts=self.accounts,
+            enrolment=self.enrolment,
+            fleet=Fleet(self.enrolment.nodes, self.presence),
+            ping=lambda: Ping(CLUSTER, __version__, ":3023", ":3024", ":3025"),
+            anchors=lambda: "".join(self.authority.tls_authorities()),
+            host_authorities=lambda: self.authority.ssh_authorities("host"),
+            cluster_name=CLUSTER,
+            public_address=public_address,
+            clock=self.clock,
+            rate=Rate(per_minute, per_minute),
+        )
+
+    def app(self, public_address: str = "skerry.example:3080", per_minute: int = 100_000) -> Flask:
+        return create_app(self.services(public_address, per_minute))
+
+    def invite(self, name: str, *logins: str) -> Link:
+        wanted = tuple(parse_login(login) for login in logins) or (parse_login("pi"),)
+        return self.accounts.users.add(parse_user_name(name), wanted, limits.INVITE_TTL, Origin(via="tctl"))
+
+    def person(self, name: str, *logins: str) -> Person:
+        """Somebody enrolled; the code of this half minute is spent with that."""
+        token = self.invite(name, *logins).token.reveal()
+        origin = Origin(via="web")
+        opened = self.accounts.open_invite(token, origin)
+        assert isinstance(opened, Granted)
+        person = Person(opened.value.user, opened.value.secret)
+        done = self.accounts.complete_invite(token, Secret(PASSWORD), Secret(person.code(self.clock())), origin)
+        assert isinstance(done, Granted)
+        return person
+
+    def session(self, name: str, kind: SessionKind, expires: datetime) -> str:
+        user = self.accounts.users.get(name)
+        assert user is not None
+        opened = self.accounts.open_session(SignedIn(user.name, user.valid_from), kind, expires, Origin(via="web"))
+        assert isinstance(opened, Granted)
+        return opened.value.reveal()
+
+    def enrol(self, number: int, name: str, tunnel: Tunnel | None = None, **labels: str) -> NodeId:
+        node_id = NodeId(f"00000000-0000-4000-8000-{number:012d}")
+        now = self.clock()
+        node = NodeRecord(node_id, parse_node_name(name), labels, "ssh-ed25519 AAAA", 1, now, "…1234", __version__)
+        self.enrolment.nodes.add(node)
+        if tunnel is not None:
+            self.presence.write({node_id: tunnel})
+        return node_id
+
+
+def web_app(data_dir: Path, public_address: str, per_minute: int) -> Flask:
+    return Lab.open(data_dir).app(public_address, per_minute)

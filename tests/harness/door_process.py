@@ -1,0 +1,50 @@
+"""Runs a door in a process of its own, for tests that need the real server: `python door_process.py SPEC`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from controller.https.serve import ServerSettings, TlsFiles, serve
+from controller.log import set_up_log
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Answer with what was understood of the request; ``/big`` with 8 MiB, ``/broken`` with a fault."""
+    if environ["PATH_INFO"] == "/broken":
+        raise RuntimeError("insecure detail that no peer may read")
+    body = environ["wsgi.input"].read()
+    peer = environ["gunicorn.socket"].getpeercert() or {}
+    said = {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "body": len(body),
+        "peer": dict(pair[0] for pair in peer.get("subject", ())).get("commonName"),
+        "scheme": environ["wsgi.url_scheme"],
+    }
+    answer = b"x" * (8 << 20) if environ["PATH_INFO"] == "/big" else json.dumps(said).encode()
+    start_response("200 OK", [("Content-Length", str(len(answer))), ("Content-Type", "application/json")])
+    return [answer]
+
+
+def main() -> None:
+    spec = json.loads(sys.argv[1])
+    set_up_log("DEBUG" if spec.get("debug") else "INFO")
+    tls = TlsFiles(Path(spec["cert"]), Path(spec["key"]), Path(spec["ca"]) if spec.get("ca") else None)
+    times: dict[str, Any] = {key: timedelta(seconds=value) for key, value in spec.get("seconds", {}).items()}
+    settings = ServerSettings("test", **spec.get("numbers", {}), **times)
+    app: Callable[..., Any] = echo
+    if spec["app"] == "web":
+        from tests.controller.web.lab import web_app
+
+        app = web_app(Path(spec["data_dir"]), spec["public_address"], spec.get("per_minute", 100_000))
+    serve(app, spec["fd"], tls, settings, lambda: logging.getLogger("test").info("ready"))
+
+
+if __name__ == "__main__":
+    main()
