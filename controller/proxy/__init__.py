@@ -1,0 +1,1 @@
+"""The proxy: the client door, the tunnel door, and the relay between them. It never sees plaintext."""
