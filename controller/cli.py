@@ -1,0 +1,205 @@
+"""The controller's command line: start, configure, version; and, hidden, the roles that start runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from controller.command_line import VERSION, describe_missing, describe_misuse, version_option
+from controller.log import set_up_log
+
+if TYPE_CHECKING:
+    from controller.cluster import Cluster
+    from controller.config import ControllerConfig
+
+LOG = logging.getLogger("CONTROLLER")
+DEFAULT_CONFIG = Path("/etc/skerry/controller.yaml")
+_CONFIG = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration file.",
+)
+_FD = click.option("--fd", "fds", type=int, multiple=True, help="A listening socket that was handed on.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@version_option
+def program() -> None:
+    """Run a Skerry controller: authority, proxy, web door and machine API."""
+
+
+@program.command()
+@_CONFIG
+@click.option("-d", "--debug", is_flag=True, help="Log everything.")
+def start(path: Path, *, debug: bool) -> None:
+    """Start the controller; SIGTERM or Ctrl-C ends it."""
+    config = _load(path)
+    set_up_log("DEBUG" if debug else config.severity)
+    for warning in config.warnings:
+        LOG.warning("%s: %s", path, warning)
+    from controller.audit import AuditError
+    from controller.authority import AuthorityError
+    from controller.service import StartError, Supervisor, bind_doors
+    from controller.store.interface import StoreError
+    from controller.tls_files import TlsFileError
+
+    try:
+        doors = bind_doors(config)  # first: where a port is taken, nothing is made
+        supervisor = Supervisor(_open(config, path), path.resolve(), doors)
+        asyncio.run(supervisor.run())
+    except OSError as err:
+        _give_up(f"{config.data_dir}: {err.strerror or err}", 1)
+    except (StartError, StoreError, AuthorityError, AuditError, TlsFileError) as err:
+        _give_up(str(err), 1)
+    except BaseExceptionGroup as group:
+        _give_up(_first_cause(group), 1)
+
+
+@program.command()
+def configure() -> None:
+    """Print a commented configuration."""
+    from controller.config import EXAMPLE
+
+    click.echo(EXAMPLE, nl=False)
+
+
+@program.command()
+def version() -> None:
+    """Show the version."""
+    click.echo(VERSION)
+
+
+@program.group(hidden=True)
+def role() -> None:
+    """One process of a controller; `controller start` runs these."""
+
+
+def _open_role(path: Path, name: str) -> ControllerConfig:
+    from controller.role import hold_lifeline, raise_file_limit
+
+    config = _load(path)
+    set_up_log(config.severity)
+    raise_file_limit()
+    hold_lifeline()
+    logging.getLogger(name).debug("role %s of cluster %s", name, config.cluster_name)
+    return config
+
+
+@role.command()
+@_CONFIG
+@_FD
+def proxy(path: Path, fds: tuple[int, ...]) -> None:
+    """Serve the client door and the tunnel door."""
+    config = _open_role(path, "PROXY")
+    from protocol.ssh.lean import load_asyncssh
+
+    load_asyncssh()
+    from controller.proxy.service import ProxyService, ProxySockets
+    from controller.role import say_ready
+
+    client, tunnel = (socket.socket(fileno=fd) for fd in fds)
+    cluster = _open(config, path)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await ProxyService(cluster, ProxySockets(client, tunnel)).run(stop, say_ready)
+
+    asyncio.run(serve())
+
+
+@role.command()
+@_CONFIG
+@_FD
+@click.option("--cert", type=click.Path(path_type=Path), required=True)
+@click.option("--key", type=click.Path(path_type=Path), required=True)
+def web(path: Path, fds: tuple[int, ...], cert: Path, key: Path) -> None:
+    """Serve the web door."""
+    config = _open_role(path, "WEB")
+    from controller.web.service import serve_web
+
+    serve_web(_open(config, path), fds[0], cert, key)
+
+
+@role.command()
+@_CONFIG
+@_FD
+@click.option("--cert", type=click.Path(path_type=Path), required=True)
+@click.option("--key", type=click.Path(path_type=Path), required=True)
+@click.option("--client-ca", type=click.Path(path_type=Path), required=True)
+def api(path: Path, fds: tuple[int, ...], cert: Path, key: Path, client_ca: Path) -> None:
+    """Serve the machine API."""
+    config = _open_role(path, "API")
+    from controller.api.service import serve_api
+
+    serve_api(_open(config, path), fds[0], cert, key, client_ca)
+
+
+def _first_cause(err: BaseException) -> str:
+    """Return what went wrong first, out of however many groups."""
+    while isinstance(err, BaseExceptionGroup):
+        err = err.exceptions[0]
+    return str(err) or type(err).__name__
+
+
+def _load(path: Path) -> ControllerConfig:
+    from controller.config import ConfigError, load_config
+
+    try:
+        return load_config(path)
+    except ConfigError as err:
+        _give_up(str(err), 2)
+
+
+def _open(config: ControllerConfig, path: Path) -> Cluster:
+    from controller.audit import AuditError
+    from controller.authority import AuthorityError
+    from controller.cluster import ClusterError, open_cluster
+    from controller.store.interface import StoreError
+
+    try:
+        return open_cluster(config)
+    except OSError as err:
+        where = f"{path}: teleport.data_dir: cannot use {err.filename or config.data_dir}: {err.strerror or err}"
+        _give_up(f"{where}: give a directory that this user may make and write", 1)
+    except (ClusterError, StoreError, AuthorityError, AuditError) as err:
+        _give_up(str(err), 1)
+
+
+def _give_up(message: str, status: int) -> NoReturn:
+    click.echo(f"ERROR: {message}", err=True)
+    sys.exit(status)
+
+
+def main() -> NoReturn:
+    """Run `controller` with this process's arguments."""
+    try:
+        status = program.main(prog_name="controller", standalone_mode=False)
+    except click.ClickException as err:
+        click.echo(describe_misuse(err), err=True)
+        sys.exit(err.exit_code)
+    except click.Abort:
+        sys.exit(128 + signal.SIGINT)
+    except ModuleNotFoundError as err:
+        missing = describe_missing("controller", err)
+        if missing is None:
+            raise
+        click.echo(missing, err=True)
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

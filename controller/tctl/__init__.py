@@ -1,0 +1,1 @@
+"""`tctl`: the admin's commands, on the controller's own host."""

@@ -1,0 +1,165 @@
+"""`tctl users`: the people of the cluster."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import click
+
+from controller.accounts import Link, UserError, UserRecord
+from controller.accounts.users import check_ttl
+from controller.tctl.error import REFUSED
+from controller.tctl.host import at_desk
+from controller.tctl.setting import (
+    Settings,
+    complain,
+    format_option,
+    parsed,
+    say,
+    say_json,
+    say_table,
+    shared_options,
+    show_instant,
+    ttl_option,
+)
+from protocol import limits, names
+from protocol.durations import format_duration
+from protocol.events import Json
+from protocol.instants import format_instant
+from protocol.names import Login, UserName
+
+_NAME = parsed("NAME", names.parse_user_name)
+_LOGINS = parsed("LOGINS", names.parse_logins)
+
+
+@click.group(name="users")
+@shared_options
+def command() -> None:
+    """Add, list, reset and remove users."""
+
+
+@command.command()
+@click.argument("name", type=_NAME)
+@click.argument("more_logins", type=_LOGINS, metavar="[LOGIN,LOGIN]", default=())
+@click.option("--logins", type=_LOGINS, default=(), metavar="LOGIN,LOGIN", help="The same as the second argument.")
+@ttl_option(limits.INVITE_TTL, limits.INVITE_TTL_MAX)
+@format_option
+@shared_options
+@click.pass_obj
+def add(
+    settings: Settings,
+    name: UserName,
+    more_logins: tuple[Login, ...],
+    logins: tuple[Login, ...],
+    ttl: timedelta,
+    form: str,
+) -> None:
+    """Create a user, who may log in to devices as LOGINs.
+
+    LOGINs are operating-system users there. Prints the link with which the person sets a password and a second factor.
+    """
+    allowed = tuple(dict.fromkeys((*more_logins, *logins)))
+    if not allowed:
+        raise click.UsageError(f"say which logins {name} may use on devices, such as: tctl users add {name} ubuntu,pi")
+    with at_desk(settings) as desk:
+        address, now = desk.web_address(), desk.now()
+        link = desk.cluster.accounts.users.add(name, allowed, check_ttl(ttl, limits.INVITE_TTL_MAX), desk.origin)
+    _say_link(link, address, now, form)
+
+
+@command.command()
+@click.argument("name", type=_NAME)
+@ttl_option(limits.RESET_TTL, limits.RESET_TTL_MAX)
+@format_option
+@shared_options
+@click.pass_obj
+def reset(settings: Settings, name: UserName, ttl: timedelta, form: str) -> None:
+    """Void a user's password and second factor, and lift a lock.
+
+    Prints the link with which the person sets new ones.
+    """
+    with at_desk(settings) as desk:
+        address, now = desk.web_address(), desk.now()
+        link = desk.cluster.accounts.users.reset(name, check_ttl(ttl, limits.RESET_TTL_MAX), desk.origin)
+    _say_link(link, address, now, form, is_reset=True)
+
+
+@command.command(name="rm")
+@click.argument("name_lists", nargs=-1, required=True, metavar="NAME[,NAME]…")
+@shared_options
+@click.pass_obj
+def remove(settings: Settings, name_lists: tuple[str, ...]) -> int:
+    """Remove users: what they hold is void at once."""
+    wanted = [name.strip() for names_ in name_lists for name in names_.split(",") if name.strip()]
+    status = 0
+    with at_desk(settings) as desk:
+        for name in dict.fromkeys(wanted):
+            try:
+                desk.cluster.accounts.users.remove(name, desk.origin)
+            except UserError as err:
+                complain(f"ERROR: {err}")
+                status = REFUSED
+            else:
+                say(f'User "{name}" has been deleted')
+    return status
+
+
+@command.command(name="ls")
+@format_option
+@shared_options
+@click.pass_obj
+def list_(settings: Settings, form: str) -> None:
+    """List users."""
+    with at_desk(settings) as desk:
+        users = desk.cluster.accounts.users
+        found = [(user, users.locked_until(user.name)) for user in users.list()]
+    if form == "json":
+        say_json([_as_json(user, until) for user, until in found])
+    elif found:
+        say_table(
+            ["User", "Allowed logins", "Status"],
+            ([user.name, ",".join(user.logins), _status(user, until)] for user, until in found),
+        )
+    else:
+        say("No users found")
+
+
+def describe_link(link: Link, address: str, *, is_reset: bool) -> str:
+    """Return what the admin reads, and passes on to the person."""
+    done, purpose = (
+        ("has been reset", "password reset") if is_reset else ("has been created but requires a password", "user setup")
+    )
+    return (
+        f"User {link.user} {done}. Share this URL with the user to complete {purpose}, "
+        f"link is valid for {format_duration(link.ttl)}:\n\n{_url(link, address, is_reset=is_reset)}\n\n"
+        f"NOTE: Make sure {address} points at a Skerry proxy which users can access."
+    )
+
+
+def _url(link: Link, address: str, *, is_reset: bool) -> str:
+    return f"https://{address}/web/{'reset' if is_reset else 'invite'}/{link.token.reveal()}"
+
+
+def _say_link(link: Link, address: str, now: datetime, form: str, *, is_reset: bool = False) -> None:
+    if form == "json":
+        url, expires = _url(link, address, is_reset=is_reset), format_instant(now + link.ttl)
+        say_json({"name": link.user, "url": url, "expires": expires})
+    else:
+        say(describe_link(link, address, is_reset=is_reset))
+
+
+def _status(user: UserRecord, locked_until: datetime | None) -> str:
+    if locked_until is not None:
+        return f"locked until {show_instant(locked_until)}"
+    return "active" if user.password_hash is not None else "invited"
+
+
+def _as_json(user: UserRecord, locked_until: datetime | None) -> Json:
+    return {
+        "name": user.name,
+        "logins": list(user.logins),
+        "roles": list(user.roles),
+        "status": "locked" if locked_until else _status(user, None),
+        "locked_until": None if locked_until is None else format_instant(locked_until),
+        "created": format_instant(user.created),
+    }

@@ -1,0 +1,14 @@
+"""`tctl version`."""
+
+from __future__ import annotations
+
+import click
+
+from controller.command_line import VERSION
+from controller.tctl.setting import say
+
+
+@click.command(name="version")
+def command() -> None:
+    """Show the version."""
+    say(VERSION)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controller.cluster import Cluster, open_cluster
+from controller.config import load_config
+
+ROOT = Path(__file__).parents[3]
+STATIC_TOKEN = "insecure-static-token-for-tests-wxyz"
+
+Tctl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def write_config(folder: Path, *more: str) -> Path:
+    """Write a controller.yaml whose data directory is `folder`/data; `more` are lines for proxy_service."""
+    config = folder / "controller.yaml"
+    config.write_text(
+        "\n".join(
+            [
+                f"teleport: {{data_dir: {folder / 'data'}}}",
+                "auth_service:",
+                "  cluster_name: harbour",
+                f'  tokens: ["node:{STATIC_TOKEN}"]',
+                "proxy_service:",
+                '  web_listen_addr: "127.0.0.1:3080"',
+                *(f"  {line}" for line in more),
+            ]
+        )
+    )
+    return config
+
+
+def run_tctl(config: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program and wait for its end."""
+    clean = {name: value for name, value in os.environ.items() if name not in {"SUDO_USER", "PYTHONUNBUFFERED"}}
+    return subprocess.run(
+        [sys.executable, "-m", "controller.tctl", "-c", str(config), *arguments],
+        cwd=ROOT,
+        env=clean | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path, 'public_addr: "skerry.example.com:3080"')
+
+
+@pytest.fixture
+def cluster(config: Path) -> Cluster:
+    """A cluster that `controller start` has made, as the controller's own processes open it."""
+    return open_cluster(load_config(config))
+
+
+@pytest.fixture
+def tctl(config: Path, cluster: Cluster) -> Tctl:
+    """The program, on the host of `cluster`."""
+    assert cluster.config.data_dir.is_dir()
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_tctl(config, *arguments, **environment)
+
+    return run
