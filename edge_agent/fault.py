@@ -1,0 +1,30 @@
+"""What may go wrong between a request and its answer. Apart from the client, which not every process loads."""
+
+from __future__ import annotations
+
+
+class UnreachableError(Exception):
+    """No answer, or none that makes sense: worth trying again."""
+
+
+class UntrustedError(Exception):
+    """The controller did not prove who it is: nothing was said to it."""
+
+
+class RefusedError(Exception):
+    """The controller answered, and said no.
+
+    Attributes:
+        status: the HTTP status.
+        retry_after: seconds after which it wants to hear from us again; None where it said nothing.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request would be refused again."""
+        return 400 <= self.status < 500 and self.status not in {408, 425, 429}
