@@ -1,0 +1,61 @@
+"""What every command has in common: help, version, and how a wrong line is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.harness.tsh_program import TIMEOUT, TshProgram
+
+COMMANDS = ["login", "logout", "status", "ls", "ssh", "proxy", "proxy ssh", "config", "version"]
+
+
+def options_in_help(program: TshProgram, command: str) -> set[str]:
+    lines = program.run(*command.split(), "--help").stdout.decode().partition("Options:\n")[2].splitlines()
+    return {word.rstrip(",") for line in lines for word in line.split()[:2] if word.startswith("-")}
+
+
+def test_flags_of_one_command_are_shown_there_alone(newcomer: TshProgram) -> None:
+    shown = {command: options_in_help(newcomer, command) for command in COMMANDS}
+    assert [command for command in COMMANDS if "--ttl" in shown[command]] == ["login"]
+    assert [command for command in COMMANDS if "--login" in shown[command]] == ["ssh"]
+
+
+@pytest.mark.parametrize("command", ["", "proxy"])
+def test_no_line_of_a_list_of_commands_is_cut(newcomer: TshProgram, command: str) -> None:
+    listed = newcomer.run(*command.split(), "--help").stdout.decode().partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if line.endswith("...") or len(line) > 80] == []
+
+
+def test_version_may_be_asked_for_either_way(newcomer: TshProgram) -> None:
+    one, other = newcomer.run("version"), newcomer.run("--version")
+    assert (one.stdout, one.returncode) == (other.stdout, other.returncode)
+    assert one.stdout.startswith(b"Skerry v")
+
+
+def test_wrong_flag_is_refused_with_usage_and_the_prefix_of_every_error(newcomer: TshProgram) -> None:
+    done = newcomer.run("ls", "--no-such")
+    assert done.returncode == 2
+    lines = done.stderr.decode().splitlines()
+    assert lines[0].startswith("Usage: tsh ls ")
+    assert lines[-1].startswith("ERROR: No such option")
+
+
+@pytest.mark.parametrize(
+    ("package", "line"), [("click", ["status"]), ("cryptography", ["ssh", "x"]), ("asyncssh", ["ssh", "x"])]
+)
+def test_package_that_is_not_installed_is_one_line_with_the_mend(
+    alice: TshProgram, package: str, line: list[str]
+) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from tsh.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *line], env=alice.environment, capture_output=True, timeout=TIMEOUT, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"ERROR: the Python package {package} is not installed; "
+        "install tsh again: pip install -r requirements/tsh.txt\n"
+    )

@@ -1,0 +1,55 @@
+"""Listing nodes."""
+
+from __future__ import annotations
+
+import json
+
+from tests.harness.simulated_proxy import SimulatedProxy
+from tests.harness.tsh_program import TshProgram
+
+LISTING = """\
+Node Name Address  Labels
+--------- -------- -----------------------
+web1      ⟵ Tunnel env=staging, site=north
+web2      ⟵ Tunnel env=prod
+web3      ⟵ Tunnel env=prod
+"""
+
+
+def test_ls_lists_every_node(alice: TshProgram) -> None:
+    done = alice.run("ls")
+    assert done.stdout.decode() == LISTING
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ls_takes_labels_and_words(alice: TshProgram) -> None:
+    assert [line.split()[0] for line in alice.run("ls", "env=prod").stdout.decode().splitlines()[2:]] == [
+        "web2",
+        "web3",
+    ]
+    found = alice.run("ls", "--search=north,WEB").stdout.decode()
+    assert [line.split()[0] for line in found.splitlines()[2:]] == ["web1"]
+
+
+def test_ls_verbose_shows_ids(proxy: SimulatedProxy, alice: TshProgram) -> None:
+    assert f"web1      {proxy.nodes[0].node_id} ⟵ Tunnel" in alice.run("ls", "-v").stdout.decode()
+
+
+def test_ls_as_json(proxy: SimulatedProxy, alice: TshProgram) -> None:
+    listed = json.loads(alice.run("ls", "--format=json", "env=staging").stdout)
+    labels = {"env": "staging", "site": "north"}
+    node_id = proxy.nodes[0].node_id
+    assert listed == [{"node_id": node_id, "name": "web1", "address": "⟵ Tunnel", "labels": labels}]
+
+
+def test_ls_of_something_that_is_no_label_says_how_to_write_one(alice: TshProgram) -> None:
+    done = alice.run("ls", "staging")
+    assert done.returncode == 2
+    assert b"write name=value" in done.stderr
+    assert done.stderr.endswith(b"; to look for a name: tsh ls --search=staging\n")
+
+
+def test_ls_as_another_user_says_who_is_signed_in(alice: TshProgram) -> None:
+    done = alice.run("ls", "--user=bob")
+    assert done.returncode == 1
+    assert b"logged in at 127.0.0.1 as alice, not as bob" in done.stderr

@@ -1,0 +1,187 @@
+"""The two SSH connections: through the client door to the proxy, and inside it to the node itself.
+
+The proxy relays the inner connection and cannot read it. Each end proves itself by a host certificate of
+the cluster's host CA: the proxy by its own principal, the node by the name or UUID that was asked for.
+Nothing is taken from the person's OpenSSH configuration, agent or known hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncssh
+
+from protocol import limits
+from protocol.addresses import join_address
+from protocol.certificates import proxy_principal
+from protocol.ssh.algorithms import offered
+from protocol.ssh.certificate import key_blob
+from protocol.ssh.host_key import ExpectedHost, HostKeyCheck
+from protocol.ssh.packets import hasten
+from protocol.ssh.tunnel import Tunnel
+from protocol.table import escape_text
+from tsh.error import TshError
+from tsh.profile import Profile, UserKeys
+
+FAILED = 255  # OpenSSH's exit status for its own failures
+WINDOW = 2 * 1024 * 1024
+PACKET = 32 * 1024
+
+_HOST_KEYS = ["ssh-ed25519-cert-v01@openssh.com"]  # every host has a certificate, and every host key is Ed25519
+
+
+class _Caller(asyncssh.SSHClient):
+    """Has the host key judged in the library's place."""
+
+    def __init__(self, expected: ExpectedHost) -> None:
+        self.check = HostKeyCheck(expected, lambda: datetime.now(UTC))
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        hasten(conn)
+        self.check.guard(conn)
+
+
+class Client:
+    """Opens connections with one profile's certificate."""
+
+    def __init__(self, profile: Profile, keys: UserKeys, dialled: Future[socket.socket]) -> None:
+        """Make a client. `dialled` is to become a connection to the profile's client door."""
+        self._profile = profile
+        self._dialled = dialled
+        try:
+            key = asyncssh.read_private_key(keys.private)
+            certificate = asyncssh.read_certificate(keys.certificate)
+            self._authorities = frozenset(key_blob(line) for line in profile.host_authorities)
+        except (OSError, ValueError, asyncssh.KeyImportError) as err:
+            raise TshError(
+                f"the keys under {keys.private.parent} are damaged; log in: {profile.login_command} --ttl=12h"
+            ) from err
+        self._options: dict[str, Any] = {
+            "config": None,
+            "known_hosts": ([], [], []),  # nobody, should our own judgement ever not be asked
+            "client_keys": [(key, certificate)],
+            "agent_path": None,
+            "gss_host": None,
+            "x509_trusted_certs": None,
+            "preferred_auth": "publickey",
+            "login_timeout": limits.SSH_LOGIN_GRACE.total_seconds(),
+            **offered(),
+            "server_host_key_algs": _HOST_KEYS,
+            "compression_algs": None,
+        }
+
+    @asynccontextmanager
+    async def proxy(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Connect to the proxy. Raises `TshError`."""
+        profile = self._profile
+        address = join_address(profile.ssh_host, profile.ssh_port)
+        client = _Caller(ExpectedHost(proxy_principal(profile.cluster), "proxy", self._authorities))
+        try:
+            connection = await asyncssh.connect(
+                profile.ssh_host,
+                profile.ssh_port,
+                sock=await asyncio.wrap_future(self._dialled),
+                username=profile.user,
+                client_factory=lambda: client,
+                connect_timeout=limits.DIAL_TIMEOUT.total_seconds(),
+                keepalive_interval=limits.KEEPALIVE_INTERVAL.total_seconds(),
+                keepalive_count_max=limits.KEEPALIVE_MISSES,
+                **self._options,
+            )
+        except (OSError, asyncssh.Error) as err:
+            raise TshError(self._explain_proxy(client, address, err), FAILED) from err
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _explain_proxy(self, client: _Caller, address: str, err: Exception) -> str:
+        if client.check.refused:
+            return (
+                f"the proxy at {address} did not prove to be that of cluster {self._profile.cluster}: "
+                f"{escape_text(client.check.refused.reason)}. Nothing was sent to it. If the cluster was set up anew, "
+                f"log in again: {self._profile.login_command}"
+            )
+        if isinstance(err, asyncssh.PermissionDenied):
+            return f"the proxy at {address} refused your certificate; log in again: {self._profile.login_command}"
+        return f"cannot reach the proxy at {address}: {describe_loss(err)}"
+
+    @asynccontextmanager
+    async def node(
+        self,
+        outer: asyncssh.SSHClientConnection,
+        host: str,
+        port: int,
+        login: str,
+        name: str,
+        key_agent: str | None = None,
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Connect to a node through the proxy.
+
+        Args:
+            outer: the connection to the proxy.
+            host: the node's name or UUID, which it must prove.
+            port: what the proxy is told; 0 for the node's own SSH server.
+            login: the account on the node.
+            name: what to call the node in messages.
+            key_agent: the socket of an ssh-agent that the node may use.
+
+        Raises:
+            TshError: the proxy or the node refused, or the connection went.
+        """
+        client = _Caller(ExpectedHost(host, "node", self._authorities))
+        try:
+            connection = await asyncio.wait_for(
+                asyncssh.connect(
+                    host,
+                    port,
+                    tunnel=Tunnel(outer),
+                    username=login,
+                    client_factory=lambda: client,
+                    agent_forwarding=key_agent or False,
+                    **self._options,
+                ),
+                (limits.CHANNEL_OPEN_TIMEOUT + limits.SSH_LOGIN_GRACE).total_seconds(),
+            )
+        except (OSError, asyncssh.Error) as err:
+            if outer.is_closed():  # the library blames the channel
+                raise TshError(f"Connection to {name} lost: the proxy closed the connection", FAILED) from err
+            raise TshError(_explain_node(client, name, login, err), FAILED) from err
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _explain_node(client: _Caller, name: str, login: str, err: Exception) -> str:
+    if isinstance(err, asyncssh.ChannelOpenError):
+        return escape_text(err.reason, keep="\n").strip() or f"the proxy did not open {name}"
+    if client.check.refused:
+        return (
+            f'what answered for "{name}" did not prove to be it: {escape_text(client.check.refused.reason)}. '
+            "Nothing was sent to it; tell the administrator of the cluster"
+        )
+    if isinstance(err, asyncssh.PermissionDenied):
+        return f"access denied to {login} connecting to {name}"
+    return f"Connection to {name} lost: {describe_loss(err)}"
+
+
+def describe_loss(err: BaseException | None) -> str:
+    """Return in a person's words why a connection went."""
+    if err is None or str(err) == "Connection lost":  # the library's word for an end without a farewell
+        return "the other end closed it"
+    if isinstance(err, TimeoutError):
+        return "no answer in time"
+    if isinstance(err, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(err, asyncssh.DisconnectError):
+        return escape_text(err.reason) or "the other end closed it"
+    if isinstance(err, OSError):
+        return err.strerror or str(err) or type(err).__name__
+    return escape_text(str(err)) or type(err).__name__

@@ -1,0 +1,50 @@
+"""`tsh ls`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from protocol import names
+from protocol.listing import render_nodes
+from protocol.messages import NodeEntry
+from tsh.inventory import choose_nodes, list_nodes
+from tsh.setting import connection_options, settings_of
+
+
+@click.command(name="ls")
+@click.option("-v", "--verbose", is_flag=True, help="Show each node's UUID.")
+@click.option("--search", metavar="WORD,…", default="", help="Only nodes in which every word occurs.")
+@click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.argument("labels", required=False, default="", metavar="[NAME=VALUE,…]")
+@connection_options
+@click.pass_context
+def command(ctx: click.Context, verbose: bool, search: str, form: str, labels: str) -> int:
+    """List the nodes you may see, all or those with the given labels."""
+    try:
+        wanted = names.parse_labels_text(labels)
+    except names.BadNameError as err:
+        import shlex
+
+        hint = f"to look for a name: tsh ls --search={shlex.quote(labels)}"
+        raise click.BadParameter(f"{err}; {hint}", param_hint="labels") from None
+    words = [word.strip() for word in search.split(",") if word.strip()]
+    nodes = choose_nodes(list_nodes(settings_of(ctx)), wanted, words)
+    sys.stdout.write(_as_json(nodes) if form == "json" else _as_text(nodes, verbose=verbose))
+    return 0
+
+
+def _as_json(nodes: list[NodeEntry]) -> str:
+    import json
+
+    return json.dumps([node.to_dict() for node in nodes], indent=2, ensure_ascii=False) + "\n"
+
+
+def _as_text(nodes: list[NodeEntry], *, verbose: bool) -> str:
+    try:
+        width = os.get_terminal_size(1).columns or None
+    except OSError:
+        width = None
+    return render_nodes(nodes, with_ids=verbose, width=width) + "\n"

@@ -1,0 +1,173 @@
+"""The controller's web door, asked over HTTPS with nothing but the standard library.
+
+Replies are read up to a limit and within a time; certificates are always checked, unless the person said
+otherwise, and then each command says so.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import sys
+import time
+from dataclasses import dataclass
+
+from protocol import limits
+from protocol.addresses import join_address
+from protocol.endpoints import Endpoint
+from protocol.messages import ErrorReply, MessageError, decode
+from protocol.table import escape_text
+from protocol.version import __version__
+from tsh.error import NotSignedInError, TshError
+
+_PIECE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the web door's certificate is checked against.
+
+    Attributes:
+        anchors: exactly these certificates, PEM; none means the system's.
+        insecure: nothing is checked.
+    """
+
+    anchors: tuple[str, ...] = ()
+    insecure: bool = False
+
+
+class SignInRefusedError(NotSignedInError):
+    """The web door answered 401."""
+
+
+class NobodyListensError(TshError):
+    """Nothing listens on that port; another one may be tried."""
+
+
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def tls_context(trust: Trust) -> ssl.SSLContext:
+    """Return the context in which the web door is reached. Raises `TshError` for anchors that are none."""
+    if trust.insecure:
+        context = _unchecked()
+    elif trust.anchors:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor need not be self-signed
+        try:
+            context.load_verify_locations(cadata="\n".join(trust.anchors))
+        except ssl.SSLError as err:
+            raise TshError("the profile's trusted certificates are damaged; log in again with --ca-pin") from err
+    else:
+        context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class WebDoor:
+    """One controller's web door.
+
+    Attributes:
+        host: where it is, as the person named it.
+        port: its port.
+    """
+
+    def __init__(self, host: str, port: int, trust: Trust, *, quiet: bool = False) -> None:
+        """Make a door. `quiet` leaves out the warning, where what comes is checked in another way."""
+        self.host = host
+        self.port = port
+        self._context = tls_context(trust)
+        if trust.insecure and not quiet:
+            sys.stderr.write(f"WARNING: You are using insecure connection to Skerry proxy {self.url}\n")
+            sys.stderr.flush()
+
+    @property
+    def url(self) -> str:
+        """Its address, for people."""
+        return f"https://{join_address(self.host, self.port)}"
+
+    def ask(self, endpoint: Endpoint, body: object = None, token: str | None = None) -> object:
+        """Return the JSON value the door answers with.
+
+        Args:
+            endpoint: what is asked.
+            body: the JSON value to send, if any.
+            token: the session token, where the endpoint wants one.
+
+        Raises:
+            SignInRefusedError: 401.
+            TshError: it cannot be reached, is not to be trusted, or refuses; the text says which.
+        """
+        status, data = self._exchange(endpoint, body, token)
+        if status == http.client.OK:
+            try:
+                return decode(data)
+            except MessageError:
+                raise TshError(f"asking {self.url}{endpoint.path}: the answer is no JSON; is this Skerry?") from None
+        message = self._refusal(status, data)
+        raise SignInRefusedError(message) if status == http.client.UNAUTHORIZED else TshError(message)
+
+    def _refusal(self, status: int, data: bytes) -> str:
+        try:
+            return escape_text(ErrorReply.from_dict(decode(data)).message)
+        except MessageError:
+            return f"{self.url} answered with HTTP status {status}; is this the Skerry web address?"
+
+    def _exchange(self, endpoint: Endpoint, body: object, token: str | None) -> tuple[int, bytes]:
+        timeout = limits.HTTP_TIMEOUT.total_seconds()
+        connection = http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self._context)
+        headers = {"Accept": "application/json", "User-Agent": f"tsh/{__version__}", "Connection": "close"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            connection.request(
+                endpoint.method, endpoint.path, None if body is None else json.dumps(body).encode(), headers
+            )
+            response = connection.getresponse()
+            return response.status, _read_capped(response, time.monotonic() + timeout)
+        except ConnectionRefusedError as err:
+            raise NobodyListensError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
+        except (OSError, http.client.HTTPException, ValueError) as err:
+            raise TshError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
+        finally:
+            connection.close()
+
+
+def _read_capped(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    pieces = []
+    size = 0
+    while piece := response.read1(_PIECE):
+        size += len(piece)
+        if size > limits.HTTP_REPLY_MAX:
+            raise ValueError("the answer is too long")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        pieces.append(piece)
+    if response.length:
+        raise ValueError("the answer is cut short")
+    return b"".join(pieces)
+
+
+def _explain(err: Exception, host: str) -> str:
+    if isinstance(err, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({err.verify_message}). If the controller issues its own certificate, "
+            "log in with the pin its administrator gives you: tsh login --ca-pin=sha256:…"
+        )
+    if isinstance(err, ssl.SSLError):
+        return f"no TLS connection ({err.reason or 'handshake failed'}). Is this the HTTPS address of the proxy?"
+    if isinstance(err, TimeoutError):
+        return "no answer in time. Is the address right, and the network up?"
+    if isinstance(err, socket.gaierror):
+        return f"the name {host!r} is not known ({err.strerror}). Is it spelt right?"
+    if isinstance(err, OSError):
+        return f"{err.strerror or type(err).__name__}. Is the address right, and the network up?"
+    return f"it does not answer as a web server should ({type(err).__name__})"
