@@ -1,0 +1,95 @@
+"""The node's SSH server on a TCP port of its own, without agent or tunnel: for what only its clock or bounds decide."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncssh
+
+from edge_agent.child import Children
+from edge_agent.config import Settings
+from edge_agent.identity import DataDirectory, Identity, generate_keys
+from edge_agent.join import make_request
+from edge_agent.party import House
+from edge_agent.ssh_server import NodeServer
+from protocol.access import AccessTarget
+from protocol.events import EventKind, Json
+from protocol.names import parse_node_name, parse_token
+from protocol.secret import Secret
+from tests.harness.simulated_controller import TOKEN, Person, SimulatedController
+
+
+def joined_identity(controller: SimulatedController, directory: Path) -> Identity:
+    """Return an identity that the simulated controller granted."""
+    settings = Settings(("127.0.0.1", 1), parse_node_name("inner"), directory)
+    keys = generate_keys()
+    request = make_request(settings, Secret(parse_token(TOKEN)), keys)
+    granted = controller.take_join(json.dumps(request.to_dict()).encode())
+    home = DataDirectory(directory / "identity")
+    home.claim()
+    try:
+        return home.save(keys, granted, settings.controller)
+    finally:
+        home.release()
+
+
+def _report_nowhere(kind: EventKind, fields: Mapping[str, Json]) -> None:
+    """Take an event that this test does not ask about."""
+
+
+@contextlib.asynccontextmanager
+async def inner_door(controller: SimulatedController, *, login_grace: float) -> AsyncIterator[int]:
+    """Serve on a port of 127.0.0.1, and yield it."""
+    identity = joined_identity(controller, controller.directory)
+    children = Children(asyncio.get_running_loop())
+    house = House(
+        target=AccessTarget(identity.granted.node_id, identity.granted.name, {}),
+        node={"server_id": identity.granted.node_id, "server_hostname": identity.granted.name},
+        variables={},
+        children=children,
+        report=_report_nowhere,
+        clock=lambda: datetime.now(UTC),
+        euid=os.geteuid(),
+    )
+    node = NodeServer(identity, house, login_grace=login_grace)
+
+    def accept() -> asyncio.Protocol:
+        connection = node.accept(("127.0.0.1", 0))
+        assert connection
+        return connection
+
+    server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await server.wait_closed()
+        children.close()
+
+
+@contextlib.asynccontextmanager
+async def inner_client(
+    controller: SimulatedController, person: Person, login: str
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Serve, and yield a connection of `person`'s: of a client that can misbehave as OpenSSH's never would."""
+    async with inner_door(controller, login_grace=20) as port:
+        connection = await asyncssh.connect(
+            "127.0.0.1",
+            port,
+            config=[],
+            username=login,
+            client_keys=[(str(person.key), str(person.certificate))],
+            known_hosts=None,
+            agent_path=None,
+        )
+        try:
+            yield connection
+        finally:
+            connection.abort()
+            await connection.wait_closed()

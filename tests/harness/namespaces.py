@@ -1,0 +1,140 @@
+"""A small internet of network namespaces: a controller, and a device behind a gateway that lets nobody in.
+
+Names are this process's own, so that test runs side by side do not meet; what was made is taken away however
+the test ends. Needs root, `ip` and `nft`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+_NUMBERS = itertools.count()
+_CLONE_NEWNET = 0x40000000
+_DIAL = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5).close()"
+# What a cheap router does: whoever is inside may dial out, and what comes back to that is let through.
+_ONLY_OUT = """
+table inet firewall {
+  chain forward { type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan" oifname "wan" accept
+  }
+  chain input { type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    iifname "lan" accept
+    ct state established,related accept
+  }
+}
+table ip nat {
+  chain postrouting { type nat hook postrouting priority 100;
+    oifname "wan" masquerade
+  }
+}
+"""
+
+
+def _run(*command: str, typed: str | None = None) -> None:
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()} (root is needed, and ip and nft)"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One network namespace and its address."""
+
+    name: str
+    address: str
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What stands in front of a command that is to run in here."""
+        return ("ip", "netns", "exec", self.name)
+
+    def can_reach(self, address: str, port: int) -> bool:
+        """Tell whether a TCP connection from in here comes about."""
+        command = [*self.prefix, sys.executable, "-c", _DIAL, address, str(port)]
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call `function` in a thread of this process that is in here: the sockets it makes are, too."""
+        answers: list[T] = []
+        faults: list[BaseException] = []
+
+        def inside() -> None:
+            try:
+                handle = os.open(Path("/run/netns") / self.name, os.O_RDONLY)
+                try:
+                    if ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET):
+                        raise OSError(ctypes.get_errno(), "setns")
+                finally:
+                    os.close(handle)
+                answers.append(function())
+            except BaseException as err:  # noqa: BLE001 - raised again in the caller's thread
+                faults.append(err)
+
+        thread = threading.Thread(target=inside, name=self.name)
+        thread.start()
+        thread.join()
+        if faults:
+            raise faults[0]
+        return answers[0]
+
+
+@dataclass(frozen=True)
+class Internet:
+    """Controller and gateway share a wire; the device is behind the gateway."""
+
+    controller: Namespace
+    gateway: Namespace
+    device: Namespace
+
+
+@contextmanager
+def internet() -> Iterator[Internet]:
+    """Make the three, wire them up, and take them away again."""
+    stem = f"skerry-{os.getpid()}-{next(_NUMBERS)}"
+    net = Internet(
+        Namespace(f"{stem}-controller", "203.0.113.1"),
+        Namespace(f"{stem}-gateway", "203.0.113.2"),
+        Namespace(f"{stem}-device", "192.168.7.2"),
+    )
+    made: list[str] = []
+    try:
+        for space in (net.controller, net.gateway, net.device):
+            _run("ip", "netns", "add", space.name)
+            made.append(space.name)
+            _run("ip", "-n", space.name, "link", "set", "lo", "up")
+        _wire(net)
+        yield net
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, timeout=20, check=False)
+
+
+def _wire(net: Internet) -> None:
+    controller, gateway, device = net.controller.name, net.gateway.name, net.device.name
+    _run("ip", "link", "add", "wan", "netns", controller, "type", "veth", "peer", "name", "wan", "netns", gateway)
+    _run("ip", "link", "add", "lan", "netns", gateway, "type", "veth", "peer", "name", "eth0", "netns", device)
+    for name, link, address in (
+        (controller, "wan", f"{net.controller.address}/24"),
+        (gateway, "wan", f"{net.gateway.address}/24"),
+        (gateway, "lan", "192.168.7.1/24"),
+        (device, "eth0", f"{net.device.address}/24"),
+    ):
+        _run("ip", "-n", name, "address", "add", address, "dev", link)
+        _run("ip", "-n", name, "link", "set", link, "up")
+    _run("ip", "-n", device, "route", "add", "default", "via", "192.168.7.1")
+    # Even somebody who knows the way inside, and takes it, does not get in.
+    _run("ip", "-n", controller, "route", "add", "192.168.7.0/24", "via", net.gateway.address)
+    _run(*net.gateway.prefix, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    _run(*net.gateway.prefix, "nft", "-f", "-", typed=_ONLY_OUT)
