@@ -1,6 +1,7 @@
 # The targets are the only way things are done here. Each installs what it needs.
 #   make demo [ARGS=--once]   a controller and two devices on this machine, used as a person would
 #   make test [ARGS=...]      every test; ARGS go to pytest
+#   make fuzz [SECONDS=600]   damaged recordings, for as long as is asked
 #   make lint                 format, rules, types, directions of imports
 #   make bench [ONLY=name]    side by side with OpenSSH
 #   make assets               third-party JavaScript, CSS and fonts for the web door, from npm
@@ -10,24 +11,28 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench assets lock wheel format clean
+.PHONY: help demo test fuzz lint bench assets lock wheel format clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ASSETS := controller/web/static/vendor/.built
 FRONTEND := controller/web/frontend
+TUS_JS := tests/controller/api/tus-js
 
 help:
-	@sed -n '2,9s/^# \?//p' Makefile
+	@sed -n '2,10s/^# \?//p' Makefile
 
 demo: $(VENV)/.controller $(ASSETS)
 	@scripts/packages demo
 	@exec $(BIN)/python scripts/demo.py $(ARGS)
 
-test: $(VENV)/.dev $(ASSETS)
+test: $(VENV)/.dev $(ASSETS) $(TUS_JS)/node_modules/.built
 	@scripts/packages test
 	@PYTHON=$(BIN)/python scripts/test $(ARGS)
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tests.protocol.recording.fuzz_recording --seconds $(or $(SECONDS),600) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -48,6 +53,12 @@ assets: $(ASSETS)
 $(ASSETS): $(FRONTEND)/package.json $(FRONTEND)/package-lock.json $(FRONTEND)/build.mjs
 	@scripts/packages assets
 	cd $(FRONTEND) && npm ci --no-audit --no-fund --ignore-scripts && node build.mjs
+	@touch $@
+
+# A client of tus in JavaScript, for the tests of uploads.
+$(TUS_JS)/node_modules/.built: $(TUS_JS)/package.json $(TUS_JS)/package-lock.json $(TUS_JS)/.npmrc
+	@scripts/packages assets
+	cd $(TUS_JS) && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 # The virtual environment, in two sizes: what runs the programs, and what tests them too.
@@ -75,4 +86,4 @@ wheel: $(VENV)/.dev $(ASSETS)
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules
+	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules $(TUS_JS)/node_modules

@@ -7,12 +7,12 @@ Nothing is allowed by default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from protocol.decision import Granted, Refused
-from protocol.names import Labels, Login, NodeId, NodeName, RoleName, UserName
+from protocol.names import BadNameError, Labels, Login, NodeId, NodeName, RoleName, UserName, parse_role_name
 
 ANY = "*"
 
@@ -52,15 +52,35 @@ class Role:
     Attributes:
         node_labels: every one of these must match; ``{"*": "*"}`` matches any node, nothing matches none.
         own_logins: whether the user's own logins are allowed.
+        sees_recordings: whether every session's recording may be seen, not only those of sessions one took part in.
     """
 
     node_labels: Mapping[str, str] = field(default_factory=dict)
     own_logins: bool = False
+    sees_recordings: bool = False
 
 
 ACCESS = RoleName("access")
-# Until roles as YAML arrive there is one: a user's own logins, on every node.
-PRESET_ROLES: Mapping[RoleName, Role] = {ACCESS: Role(node_labels={ANY: ANY}, own_logins=True)}
+AUDITOR = RoleName("auditor")
+# Until roles as YAML arrive there are two: a user's own logins, on every node; and every recording, on no node.
+PRESET_ROLES: Mapping[RoleName, Role] = {
+    ACCESS: Role(node_labels={ANY: ANY}, own_logins=True),
+    AUDITOR: Role(sees_recordings=True),
+}
+
+
+def parse_roles(text: str) -> tuple[RoleName, ...]:
+    """Return a comma-separated list of roles that there are, each once, in their order. Raises `BadNameError`."""
+    found = tuple(dict.fromkeys(parse_role_name(part.strip()) for part in text.split(",")))
+    unknown = [name for name in found if name not in PRESET_ROLES]
+    if unknown:
+        raise BadNameError(f"there is no role {unknown[0]!r} (there are: {', '.join(PRESET_ROLES)})")
+    return found
+
+
+def are_logins_used(roles: Iterable[RoleName], known: Mapping[RoleName, Role] = PRESET_ROLES) -> bool:
+    """Tell whether somebody with `roles` can do anything with logins of their own."""
+    return any(known[name].own_logins for name in roles if name in known)
 
 
 def _labels_match(wanted: Labels, labels: Labels) -> bool:

@@ -11,7 +11,7 @@ one that refused goes to the audit log.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -31,6 +31,9 @@ GENERATION_EXTENSION = "generation@skerry"
 PERMIT_PTY = "permit-pty"
 PERMIT_PORT_FORWARDING = "permit-port-forwarding"
 PERMIT_AGENT_FORWARDING = "permit-agent-forwarding"
+# What the principal of a certificate without logins begins with; its serial number follows. No login begins so: a
+# certificate without any principal is good for every login, to OpenSSH.
+NO_LOGIN = "-skerry-nologin-"
 USER_PERMISSIONS = (PERMIT_AGENT_FORWARDING, PERMIT_PORT_FORWARDING, PERMIT_PTY)
 
 
@@ -122,14 +125,17 @@ def user_order(
     serial: int,
     now: datetime,
 ) -> CertificateOrder:
-    """Return the order for a user certificate; `ttl` is held between the profile's least and most."""
+    """Return the order for a user certificate; `ttl` is held between the profile's least and most.
+
+    Somebody without logins, such as an auditor, gets one principal that is no login.
+    """
     lifetime = min(max(ttl, limits.USER_CERTIFICATE_MIN), limits.USER_CERTIFICATE_MAX)
     extensions = dict.fromkeys(USER_PERMISSIONS, "") | {USER_EXTENSION: user, ROLES_EXTENSION: ",".join(roles)}
     return CertificateOrder(
         kind="user",
         key_id=user,
         serial=serial,
-        principals=logins,
+        principals=logins or (f"{NO_LOGIN}{serial}",),
         valid_after=now - limits.CLOCK_LEEWAY,
         valid_before=now + lifetime,
         extensions=extensions,
@@ -198,10 +204,10 @@ def judge_user_certificate(
     try:
         user = names.parse_user_name(certificate.extensions.get(USER_EXTENSION, b"").decode())
         roles = _parse_roles(certificate.extensions.get(ROLES_EXTENSION, b"").decode())
-        logins = tuple(names.parse_login(principal) for principal in certificate.principals)
+        logins = read_logins(certificate.principals)
     except ValueError:
         return Refused("it does not name a user, roles and logins", "K5")
-    if not logins:
+    if not certificate.principals:
         return Refused("it names no login, which OpenSSH would read as every login", "K6")
     if login is not None and login not in logins:
         text = f'principal "{login}" not in the set of valid principals for given certificate: {list(logins)}'
@@ -217,6 +223,11 @@ def judge_user_certificate(
             permissions=frozenset(USER_PERMISSIONS) & certificate.extensions.keys(),
         )
     )
+
+
+def read_logins(principals: Iterable[str]) -> tuple[Login, ...]:
+    """Return the logins among a user certificate's principals. Raises `ValueError` where one is no login."""
+    return tuple(names.parse_login(principal) for principal in principals if not principal.startswith(NO_LOGIN))
 
 
 def _parse_roles(text: str) -> tuple[RoleName, ...]:

@@ -24,8 +24,11 @@ def parse_duration(text: str) -> timedelta:
     pieces = _PIECE.findall(text)
     seconds = sum(int(number) * _UNITS[unit] for number, unit in pieces)
     whole = "".join(number + unit for number, unit in pieces) == text
+    if pieces and whole and not seconds:
+        message = f"not a span of time: {text!r} (it has to be more than nothing)"
+        raise BadDurationError(message)
     if not whole or not 0 < seconds <= timedelta.max.days * 86400:
-        message = f"not a span of time: {text!r} (write 30m, 12h or 1h30m)"
+        message = f"not a span of time: {text!r} (write 30m, 12h, 1h30m or 7d)"
         raise BadDurationError(message)
     return timedelta(seconds=seconds)
 

@@ -66,6 +66,13 @@ CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
 AUDIT_RECOVERED = _kind("audit.recovered", "SK021W", "file bytes after")
 SESSION_CONNECT = _kind("session.connect", "T2010I", "user server_id server_hostname addr.remote", "target")
 SESSION_REJECTED = _kind("session.rejected", "T1006W", "user reason addr.remote", "server_id target check")
+# A cluster that requires recording, and a device that cannot: nothing was done.
+SESSION_UNRECORDABLE = _kind(
+    "session.rejected",
+    "SK037W",
+    "user login sid server_id server_hostname addr.remote reason check",
+    from_node=True,
+)
 SESSION_START = _kind("session.start", "T2000I", _SESSION, "size initial_command interactive", from_node=True)
 SESSION_END = _kind(
     "session.end",
@@ -89,6 +96,35 @@ AUTH_FAILED = _kind(
 )
 NODE_EVENT_REFUSED = _kind("node.event", "SK011W", "server_id success error", "addr.remote count")
 NODE_EVENTS_LOST = _kind("node.events_lost", "SK012W", "server_id server_hostname count", "", from_node=True)
+
+SESSION_UPLOAD = _kind(
+    "session.upload",
+    "T2005I",
+    "sid server_id server_hostname session_start size state",
+    "user participants addr.remote hash signer",
+)
+RECORDING_ACCESS = _kind("session.recording.access", "T2012I", "user sid", "server_hostname addr.remote format name")
+# Somebody asked for a recording that is there, and may not see it; they are told that it is not.
+RECORDING_ACCESS_REFUSED = _kind(
+    "session.recording.access", "SK036W", "user sid success error", "server_hostname addr.remote check"
+)
+RECORDING_DELETE = _kind("session.recording.delete", "SK032I", "sid size", "user server_id server_hostname name reason")
+RECORDING_INTERRUPTED = _kind(
+    "recording.interrupted", "SK030W", "sid server_id server_hostname reason", "user participants addr.remote"
+)
+# Something was done that is not on record: a session, or a part of one.
+RECORDING_GAP = _kind(
+    "recording.gap", "SK031W", "server_id server_hostname reason", "sid user login bytes count", from_node=True
+)
+# What a node sent does not fit; what it had sent before that is kept.
+RECORDING_REFUSED = _kind(
+    "recording.refused", "SK033W", "server_id success error", "sid server_hostname check addr.remote count"
+)
+# A recording will not be uploaded any more: it stays on the node, put aside.
+RECORDING_SET_ASIDE = _kind(
+    "recording.set_aside", "SK035W", "sid server_id server_hostname reason", "bytes", from_node=True
+)
+RECORDING_KEY_ROTATE = _kind("recording_key.rotate", "SK034I", "user key_id")
 
 KINDS: tuple[EventKind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, EventKind))
 BY_CODE: Mapping[str, EventKind] = {kind.code: kind for kind in KINDS}

@@ -88,3 +88,61 @@ EVENT_REFUSALS_AUDITED = 10
 EVENT_QUEUE_MAX = 10_000
 EVENT_QUEUE_MAX_BYTES = 8 * 1024 * 1024
 COMMAND_MAX_CHARS = 4096
+
+# --- recordings -------------------------------------------------------------------------------------------------
+# Output is gathered for so long, or up to so much, and becomes one data record.
+RECORDING_GATHER = timedelta(seconds=1)
+RECORDING_GATHER_MAX = 256 * 1024
+# What is recorded is on the device's disk by then: gathered, and synced in the time that is left.
+RECORDING_SYNC = timedelta(seconds=1)
+RECORDING_LOSS_MAX = RECORDING_GATHER + RECORDING_SYNC
+RECORDING_SEAL = timedelta(seconds=10)
+# A disk that takes longer over one thing does not answer. What cannot be recorded meanwhile is tried again so often.
+RECORDING_STALL = timedelta(seconds=10)
+RECORDING_RETRY = timedelta(seconds=5)
+# Output that is not compressed yet; beyond it the session is held, as by a client that cannot keep up.
+RECORDING_PENDING_MAX = 4 * 1024 * 1024
+# One data record, unpacked: what is gathered, each byte of it a control character that JSON writes with six, and more.
+RECORDING_FRAME_MAX = 2 * 1024 * 1024
+RECORDING_BODY_MAX = RECORDING_FRAME_MAX + 64 * 1024
+RECORDING_HEADER_MAX = 16 * 1024
+# One recording, whole.
+RECORDING_MAX = 16 * 1024 * 1024 * 1024
+# One request of an upload or a download carries at most so much of it.
+RECORDING_PIECE_MAX = 512 * 1024
+# One listing: with every participant, login and command as long as a listing shows them it still fits HTTP_REPLY_MAX.
+RECORDINGS_LISTED_MAX = 5000
+# Sessions that were going on at some moment are looked for among those that began no longer before it.
+RECORDINGS_LOOK_BACK = timedelta(days=7)
+# Of a session's command, a listing shows so much.
+RECORDING_COMMAND_LISTED = 200
+# How many recordings a person's question may have looked at; where there are more, the answer says that it is cut.
+RECORDINGS_EXAMINED_MAX = 100_000
+# Who goes on reading a recording that needs no key is told to the audit log again after so long.
+RECORDING_ACCESS_AGAIN = timedelta(hours=1)
+# How often a node asks what holds for recordings, beside each time its tunnel comes up.
+RECORDING_TERMS_INTERVAL = timedelta(hours=1)
+# Retention spares a recording that grew within this: its node may not have heard yet that it is held whole. One that is
+# still arriving is given up only when nothing of it has come for the longer time.
+RECORDING_SETTLE = timedelta(hours=1)
+RECORDING_ARRIVAL_MAX = timedelta(days=7)
+# So many recordings are removed in one round of housekeeping; the rest waits for the next.
+RETENTION_ROUND = 500
+# What one node may have under way on the controller, and what stays free of the controller's disk whoever uploads.
+UPLOADS_PER_NODE = 256
+UPLOAD_BYTES_PER_NODE = 2 * RECORDING_MAX
+UPLOAD_DISK_FREE_MIN = 256 * 1024 * 1024
+# How soon to ask again where that leaves no room.
+UPLOAD_RETRY = timedelta(minutes=1)
+# Refusals of one node's uploads that reach the audit log within an hour; the rest are counted.
+UPLOAD_REFUSALS_AUDITED = 20
+# So much is unpacked to learn who took part, of one piece and of all that a node sends within a minute: what compresses
+# ten thousandfold costs no more. Log text compresses fiftyfold, and a piece full of it comes to less.
+UPLOAD_UNPACKED_PER_PIECE = 32 * 1024 * 1024
+UPLOAD_UNPACKED_PER_MINUTE = 256 * 1024 * 1024
+# How many bytes could be unpacked while one record is opened, and while one place is looked at that may say who joined.
+UPLOAD_RECORD_EFFORT = 32 * 1024
+UPLOAD_SIGN_EFFORT = 512
+# Requests of one node about its uploads that are answered at a time, and how soon it may ask again with one more.
+UPLOADS_AT_ONCE = 2
+UPLOAD_BUSY_RETRY = timedelta(seconds=1)

@@ -1,11 +1,14 @@
-"""Nodes as people see them listed, by `tsh`, by `tctl`, and in what the proxy says of an ambiguous name."""
+"""Nodes and recordings as people see them listed, by `tsh`, by `tctl`, and in what the proxy says of a node's name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from protocol import names
+from protocol.instants import from_milliseconds
 from protocol.messages import NodeEntry
+from protocol.recordings import RecordingEntry
+from protocol.sizes import format_size
 from protocol.table import render_table
 
 
@@ -32,3 +35,36 @@ def describe_ambiguous(nodes: Iterable[NodeEntry], width: int | None = None) -> 
             "Hint: use 'tsh ls -v' to list all nodes with their unique ids",
         ]
     )
+
+
+def render_recordings(entries: Iterable[RecordingEntry], *, with_state: bool = False, width: int | None = None) -> str:
+    """Return the listing of recordings, in their order.
+
+    One that is not complete is marked as what it is; `with_state` has a column for that, and one for the size.
+    """
+    headers = ["ID", "Type", "Participants", "Hostname", "Timestamp", *(["State", "Size"] if with_state else [])]
+    rows = (
+        [
+            entry.session,
+            entry.kind,
+            ", ".join(entry.participants),
+            entry.hostname,
+            _timestamp(entry.started) + _mark(entry, with_state=with_state),
+            *([entry.state, format_size(entry.size)] if with_state else []),
+        ]
+        for entry in entries
+    )
+    return render_table(headers, rows, width)
+
+
+def _mark(entry: RecordingEntry, *, with_state: bool) -> str:
+    return "" if with_state or entry.state == "complete" else f" ({entry.state})"
+
+
+def _timestamp(milliseconds: int) -> str:
+    """Return the moment as ``Nov 26 16:36:16 UTC``; a dash where the calendar has no such moment."""
+    try:
+        moment = from_milliseconds(milliseconds)
+    except OverflowError:
+        return "-"
+    return moment.strftime("%b %d %H:%M:%S UTC")

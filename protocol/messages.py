@@ -6,97 +6,33 @@ names the field and is safe to send back. Unknown fields are passed over, so tha
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar, cast
+from typing import cast
 
 from protocol import limits, names
-from protocol.addresses import split_address
 from protocol.events import Json
+from protocol.fields import Fields, MessageError, address, decode, list_of, mapping, text, whole
 from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, TokenText, UserName
+from protocol.recordings import RecordingTerms
 from protocol.secret import Secret
 
-T = TypeVar("T")
-_TEXT_MAX = 16 * 1024
-
-
-class MessageError(ValueError):
-    """A body is not the message that was expected. Its message is safe to show."""
-
-
-class _Fields:
-    """Reads one JSON object field by field."""
-
-    def __init__(self, data: object) -> None:
-        if not isinstance(data, dict):
-            message = "the body is not a JSON object"
-            raise MessageError(message)
-        self._data = cast("dict[str, object]", data)
-
-    def take(self, name: str, parse: Callable[[Any], T]) -> T:
-        """Return field `name` as `parse` reads it."""
-        if name not in self._data:
-            message = f"{name}: missing"
-            raise MessageError(message)
-        try:
-            return parse(self._data[name])
-        except ValueError as err:
-            message = f"{name}: {err}"
-            raise MessageError(message) from None
-
-    def get(self, name: str, parse: Callable[[Any], T], default: T) -> T:
-        """Return field `name` as `parse` reads it, or `default` where it is absent or null."""
-        return default if self._data.get(name) is None else self.take(name, parse)
-
-
-def _text(value: object) -> str:
-    # Half a surrogate pair is text to JSON and to Python, but can be neither sent, signed nor shown.
-    if not isinstance(value, str) or len(value) > _TEXT_MAX or not _is_unicode(value):
-        message = f"not a text of at most {_TEXT_MAX} characters"
-        raise MessageError(message)
-    return value
-
-
-def _address(value: object) -> str:
-    """Return an address that `protocol.addresses.split_address` reads; the host may be empty."""
-    address = _text(value)
-    split_address(address)
-    return address
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        message = "not a whole number from 0 up"
-        raise MessageError(message)
-    return value
-
-
-def _list_of(parse: Callable[[Any], T]) -> Callable[[Any], tuple[T, ...]]:
-    def parse_list(value: object) -> tuple[T, ...]:
-        if not isinstance(value, list):
-            message = "not a list"
-            raise MessageError(message)
-        return tuple(parse(item) for item in value)
-
-    return parse_list
-
-
-def decode(body: bytes) -> object:
-    """Return the JSON value in `body`. Raises `MessageError`, also where it nests too deep."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        message = "the body is not JSON"
-        raise MessageError(message) from None
+__all__ = [
+    "ErrorReply",
+    "EventBatch",
+    "EventReceipt",
+    "JoinReply",
+    "JoinRequest",
+    "MessageError",
+    "NodeEntry",
+    "NodeEvent",
+    "NodeList",
+    "Ping",
+    "SignInReply",
+    "SignInRequest",
+    "decode",
+    "join_statement",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +55,13 @@ class Ping:
     @classmethod
     def from_dict(cls, data: object) -> Ping:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             cluster_name=fields.take("cluster_name", names.parse_cluster_name),
-            server_version=fields.take("server_version", _text),
-            ssh_address=fields.take("ssh_address", _text),
-            tunnel_address=fields.take("tunnel_address", _text),
-            api_address=fields.take("api_address", _text),
+            server_version=fields.take("server_version", text),
+            ssh_address=fields.take("ssh_address", text),
+            tunnel_address=fields.take("tunnel_address", text),
+            api_address=fields.take("api_address", text),
         )
 
 
@@ -154,14 +90,14 @@ class SignInRequest:
     @classmethod
     def from_dict(cls, data: object) -> SignInRequest:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             user=fields.take("user", names.parse_user_name),
-            password=Secret(fields.take("password", _text)),
-            otp=Secret(fields.take("otp", _text)),
-            public_key=fields.take("public_key", _text),
-            ttl_seconds=fields.take("ttl_seconds", _whole),
-            client=fields.get("client", _text, "")[:100],
+            password=Secret(fields.take("password", text)),
+            otp=Secret(fields.take("otp", text)),
+            public_key=fields.take("public_key", text),
+            ttl_seconds=fields.take("ttl_seconds", whole),
+            client=fields.get("client", text, "")[:100],
         )
 
 
@@ -203,17 +139,17 @@ class SignInReply:
     @classmethod
     def from_dict(cls, data: object) -> SignInReply:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             user=fields.take("user", names.parse_user_name),
             cluster_name=fields.take("cluster_name", names.parse_cluster_name),
-            roles=fields.take("roles", _list_of(names.parse_role_name)),
-            logins=fields.take("logins", _list_of(names.parse_login)),
-            certificate=fields.take("certificate", _text),
-            host_authorities=fields.take("host_authorities", _list_of(_text)),
+            roles=fields.take("roles", list_of(names.parse_role_name)),
+            logins=fields.take("logins", list_of(names.parse_login)),
+            certificate=fields.take("certificate", text),
+            host_authorities=fields.take("host_authorities", list_of(text)),
             session_token=Secret(fields.take("session_token", names.parse_token)),
-            valid_until=fields.take("valid_until", _whole),
-            ssh_address=fields.take("ssh_address", _text),
+            valid_until=fields.take("valid_until", whole),
+            ssh_address=fields.take("ssh_address", text),
         )
 
 
@@ -238,11 +174,11 @@ class NodeEntry:
     @classmethod
     def from_dict(cls, data: object) -> NodeEntry:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             node_id=fields.take("node_id", names.parse_node_id),
             name=fields.take("name", names.parse_node_name),
-            address=fields.take("address", _text),
+            address=fields.take("address", text),
             labels=fields.take("labels", names.parse_labels),
         )
 
@@ -260,7 +196,7 @@ class NodeList:
     @classmethod
     def from_dict(cls, data: object) -> NodeList:
         """Read the JSON object. Raises `MessageError`."""
-        return cls(nodes=_Fields(data).take("nodes", _list_of(NodeEntry.from_dict)))
+        return cls(nodes=Fields(data).take("nodes", list_of(NodeEntry.from_dict)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,15 +236,15 @@ class JoinRequest:
     @classmethod
     def from_dict(cls, data: object) -> JoinRequest:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             token=Secret(fields.take("token", names.parse_token)),
             name=fields.take("name", names.parse_node_name),
             labels=fields.take("labels", names.parse_labels),
-            ssh_public_key=fields.take("ssh_public_key", _text),
-            tls_request=fields.take("tls_request", _text),
-            proof=fields.take("proof", _text),
-            version=fields.get("version", _text, "")[:50],
+            ssh_public_key=fields.take("ssh_public_key", text),
+            tls_request=fields.take("tls_request", text),
+            proof=fields.take("proof", text),
+            version=fields.get("version", text, "")[:50],
         )
 
 
@@ -329,6 +265,7 @@ class JoinReply:
         host_authorities: the host CA's public keys, one line each.
         tls_authorities: the TLS CA's certificates in PEM.
         labels: the labels the node has from now on.
+        recording: how it is to record; None from a controller that does not say.
     """
 
     node_id: NodeId
@@ -342,6 +279,7 @@ class JoinReply:
     tls_authorities: tuple[str, ...]
     tunnel_address: str
     api_address: str
+    recording: RecordingTerms | None = None
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
@@ -349,6 +287,7 @@ class JoinReply:
             "dict[str, Json]",
             asdict(self)
             | {
+                "recording": self.recording.to_dict() if self.recording else None,
                 "labels": dict(self.labels),
                 "user_authorities": list(self.user_authorities),
                 "host_authorities": list(self.host_authorities),
@@ -359,19 +298,20 @@ class JoinReply:
     @classmethod
     def from_dict(cls, data: object) -> JoinReply:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
             node_id=fields.take("node_id", names.parse_node_id),
             name=fields.take("name", names.parse_node_name),
             cluster_name=fields.take("cluster_name", names.parse_cluster_name),
             labels=fields.take("labels", names.parse_labels),
-            host_certificate=fields.take("host_certificate", _text),
-            tls_certificate=fields.take("tls_certificate", _text),
-            user_authorities=fields.take("user_authorities", _list_of(_text)),
-            host_authorities=fields.take("host_authorities", _list_of(_text)),
-            tls_authorities=fields.take("tls_authorities", _list_of(_text)),
-            tunnel_address=fields.take("tunnel_address", _address),
-            api_address=fields.take("api_address", _address),
+            host_certificate=fields.take("host_certificate", text),
+            tls_certificate=fields.take("tls_certificate", text),
+            user_authorities=fields.take("user_authorities", list_of(text)),
+            host_authorities=fields.take("host_authorities", list_of(text)),
+            tls_authorities=fields.take("tls_authorities", list_of(text)),
+            tunnel_address=fields.take("tunnel_address", address),
+            api_address=fields.take("api_address", address),
+            recording=fields.get("recording", RecordingTerms.from_dict, None),
         )
 
 
@@ -406,21 +346,14 @@ class NodeEvent:
     @classmethod
     def from_dict(cls, data: object) -> NodeEvent:
         """Read the JSON object. Raises `MessageError`."""
-        fields = _Fields(data)
+        fields = Fields(data)
         return cls(
-            sequence=fields.take("sequence", _whole),
+            sequence=fields.take("sequence", whole),
             uid=fields.take("uid", names.parse_session_id),
-            code=fields.take("code", _text)[:20],
-            time=fields.take("time", _text)[:40],
-            fields=fields.take("fields", _mapping),
+            code=fields.take("code", text)[:20],
+            time=fields.take("time", text)[:40],
+            fields=fields.take("fields", mapping),
         )
-
-
-def _mapping(value: object) -> Mapping[str, Json]:
-    if not isinstance(value, dict):
-        message = "not an object"
-        raise MessageError(message)
-    return cast("Mapping[str, Json]", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +369,7 @@ class EventBatch:
     @classmethod
     def from_dict(cls, data: object) -> EventBatch:
         """Read the JSON object. Raises `MessageError`."""
-        events = _Fields(data).take("events", _list_of(NodeEvent.from_dict))
+        events = Fields(data).take("events", list_of(NodeEvent.from_dict))
         if len(events) > limits.EVENT_BATCH_MAX:
             message = f"events: more than {limits.EVENT_BATCH_MAX}"
             raise MessageError(message)
@@ -456,7 +389,7 @@ class EventReceipt:
     @classmethod
     def from_dict(cls, data: object) -> EventReceipt:
         """Read the JSON object. Raises `MessageError`."""
-        return cls(sequence=_Fields(data).take("sequence", _whole))
+        return cls(sequence=Fields(data).take("sequence", whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,4 +405,4 @@ class ErrorReply:
     @classmethod
     def from_dict(cls, data: object) -> ErrorReply:
         """Read the JSON object. Raises `MessageError`."""
-        return cls(message=_Fields(data).take("error", lambda error: _Fields(error).take("message", _text)))
+        return cls(message=Fields(data).take("error", lambda error: Fields(error).take("message", text)))

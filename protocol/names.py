@@ -102,6 +102,11 @@ def parse_session_id(text: object) -> SessionId:
     return SessionId(_parse_uuid(text, "session id"))
 
 
+def parse_key_id(text: object) -> str:
+    """Return `text` as the id of a recording key of the cluster, a UUID in small letters. Raises `BadNameError`."""
+    return _parse_uuid(text, "key id")
+
+
 def parse_label(key: object, value: object) -> tuple[str, str]:
     """Return one label. A value is printable text of at most 128 characters. Raises `BadNameError`."""
     name = _match(_LABEL_KEY, key, "label name", "letters, digits and './_-', at most 64")

@@ -26,6 +26,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "cryptography": {
         "protocol.pins",
+        "protocol.recording",
         "protocol.ssh",
         "controller.authority",
         "controller.enrolment",  # verifies a joining device's proof
@@ -42,6 +43,7 @@ OWNERS: dict[str, set[str]] = {
     "tinydb": {"controller.store"},
     "werkzeug": {"controller.web"},  # Flask's own
     "yaml": {"protocol.form"},
+    "zstandard": {"protocol.recording.frame"},
 }
 CONTROLLER_ONLY = ("flask", "werkzeug", "tinydb", "gunicorn", "pyotp", "argon2", "segno", "controller")
 
@@ -115,10 +117,12 @@ def test_the_device_s_and_the_person_s_programs_load_nothing_of_the_controller(p
     assert loaded_by(f"import {program}") & set(CONTROLLER_ONLY) == set()
 
 
-@pytest.mark.parametrize("command", [["--help"], ["ssh", "--help"], ["login", "--help"], ["version"]])
-def test_asking_tsh_for_help_loads_no_cryptography(command: list[str]) -> None:
-    loaded = loaded_when_typed("tsh", *command)
-    assert loaded & {"asyncssh", "cryptography", "asyncio", "ssl", "yaml"} == set()
+@pytest.mark.parametrize(
+    "command", ["--help", "ssh --help", "login --help", "play --help", "recordings ls -h", "version"]
+)
+def test_asking_tsh_for_help_loads_no_cryptography(command: str) -> None:
+    loaded = loaded_when_typed("tsh", *command.split())
+    assert loaded & {"asyncssh", "cryptography", "asyncio", "ssl", "yaml", "zstandard"} == set()
     assert "click" in loaded
 
 

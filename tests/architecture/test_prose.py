@@ -15,7 +15,7 @@ REGISTRY_FILES = re.compile(
     r"(requirements/.*|.*package(-lock)?\.json|.*\.npmrc|pip\.conf|pyproject\.toml|scripts/.*)$"
 )
 OPTIONS = re.compile(r"--(?:extra-)?index-url|--trusted-host|^registry\s*=", re.MULTILINE)
-BINARY = {".png", ".ico", ".woff2", ".gz", ".zst", ".bin"}
+BINARY = {".png", ".ico", ".woff2", ".gz", ".zst", ".bin", ".zdict", ".skr"}
 HERE = Path("tests/architecture/test_prose.py")
 
 

@@ -6,10 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.access import ACCESS, AccessTarget, Role, decide_access
+from protocol.access import (
+    ACCESS,
+    AUDITOR,
+    PRESET_ROLES,
+    AccessTarget,
+    Role,
+    are_logins_used,
+    decide_access,
+    parse_roles,
+)
 from protocol.certificates import UserIdentity
 from protocol.decision import Granted, Refused
-from protocol.names import Login, NodeId, NodeName, RoleName, UserName
+from protocol.names import BadNameError, Login, NodeId, NodeName, RoleName, UserName
 
 NODE = AccessTarget(NodeId("6f9c1a54-1f0e-4f5c-9d0e-0a1b2c3d4e5f"), NodeName("kiosk"), {"env": "staging", "site": "x"})
 
@@ -76,3 +85,32 @@ def test_a_role_without_logins_opens_nothing() -> None:
 def test_a_login_that_is_not_ones_own_is_never_granted(roles: list[str], logins: list[str], login: str) -> None:
     answer = decide_access(person("access", *roles, logins=tuple(logins)), NODE, login)
     assert isinstance(answer, Granted) == (login in logins)
+
+
+def test_the_auditor_opens_no_node_and_sees_every_recording() -> None:
+    for login in ("root", None):
+        refused = decide_access(person("auditor"), NODE, login)
+        assert isinstance(refused, Refused)
+        assert refused.check == "A3"
+    assert decide_access(person("auditor", "access"), NODE, "root") == Granted("root")
+    assert [name for name, role in PRESET_ROLES.items() if role.sees_recordings] == [AUDITOR]
+
+
+@pytest.mark.parametrize(
+    ("roles", "used"), [("access", True), ("auditor", False), ("auditor,access", True), ("gone", False), ("", False)]
+)
+def test_logins_are_of_use_where_a_role_opens_nodes_with_them(roles: str, used: bool) -> None:
+    assert are_logins_used([RoleName(role) for role in roles.split(",")]) is used
+
+
+def test_roles_are_read_from_a_list_each_once() -> None:
+    assert parse_roles("access, auditor,access") == (ACCESS, AUDITOR)
+    assert parse_roles("auditor") == (AUDITOR,)
+
+
+@pytest.mark.parametrize("text", ["", ",", "access,", "Access", "editor", "access auditor"])
+def test_a_role_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(BadNameError):
+        parse_roles(text)
+    with pytest.raises(BadNameError, match=r"there is no role 'editor' \(there are: access, auditor\)"):
+        parse_roles("access,editor")

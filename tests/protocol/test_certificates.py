@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import certificates, limits
+from protocol import certificates, limits, names
 from protocol.certificates import CertificateOrder, SshCertificate, judge_host_certificate, judge_user_certificate
 from protocol.decision import Granted, Refused
-from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, UserName
+from protocol.names import BadNameError, ClusterName, Login, NodeId, NodeName, RoleName, UserName
 
 NOW = datetime(2026, 11, 22, 10, 47, tzinfo=UTC)
 CLUSTER = ClusterName("test-cluster")
@@ -96,6 +96,22 @@ def test_a_permission_that_is_not_in_the_certificate_is_not_held() -> None:
     extensions = {name: value for name, value in USER.extensions.items() if name != certificates.PERMIT_PTY}
     granted = judge_user(replace(USER, extensions=extensions))
     assert certificates.PERMIT_PTY not in granted.value.permissions
+
+
+def test_somebody_without_logins_gets_a_certificate_that_is_good_for_none() -> None:
+    order = certificates.user_order(
+        user=UserName("audra"), roles=(RoleName("auditor"),), logins=(), ttl=timedelta(hours=1), serial=7, now=NOW
+    )
+    assert order.principals == ("-skerry-nologin-7",)
+    answer = judge_user(read_back(order), login=None)
+    assert isinstance(answer, Granted)
+    assert (answer.value.user, answer.value.logins) == ("audra", ())
+    for login in ("root", "-skerry-nologin-7", ""):
+        refused = judge_user(read_back(order), login=login)
+        assert isinstance(refused, Refused)
+        assert refused.check == "K7"
+    with pytest.raises(BadNameError):
+        names.parse_login(certificates.NO_LOGIN + "7")
 
 
 @pytest.mark.parametrize(

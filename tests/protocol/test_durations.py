@@ -34,6 +34,22 @@ def test_what_is_no_span_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("5 days", "(write 30m, 12h, 1h30m or 7d)"),
+        ("bogus", "(write 30m, 12h, 1h30m or 7d)"),
+        ("", "(write 30m, 12h, 1h30m or 7d)"),
+        ("0d", "(it has to be more than nothing)"),
+        ("0", "(it has to be more than nothing)"),
+    ],
+)
+def test_who_is_refused_is_told_what_to_write(text: str, hint: str) -> None:
+    with pytest.raises(BadDurationError) as caught:
+        parse_duration(text)
+    assert str(caught.value).endswith(hint)
+
+
 @given(st.text() | st.from_regex(r"(\d{1,12}[dhms]){1,5}"))
 def test_any_text_is_a_span_or_refused(text: str) -> None:
     try:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.instants import format_instant, parse_instant
+from protocol.instants import format_instant, from_milliseconds, parse_instant, to_milliseconds
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, 123999, tzinfo=UTC)
 
@@ -50,3 +50,21 @@ def test_anything_is_an_instant_or_refused(value: Any) -> None:  # noqa: ANN401 
 def test_texts_sort_as_their_instants_do(one: datetime, other: datetime) -> None:
     if format_instant(one) < format_instant(other):
         assert one < other
+
+
+def test_milliseconds_since_1970_are_an_instant_and_back() -> None:
+    assert from_milliseconds(0) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert from_milliseconds(1_795_348_800_123) == datetime(2026, 11, 22, 12, 0, 0, 123000, tzinfo=UTC)
+    assert to_milliseconds(NOW) == 1_795_341_600_123
+    assert to_milliseconds(NOW.astimezone(timezone(timedelta(hours=-5)))) == 1_795_341_600_123
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_no_millisecond_is_lost_on_the_way(milliseconds: int) -> None:
+    assert to_milliseconds(from_milliseconds(milliseconds)) == milliseconds
+
+
+@pytest.mark.parametrize("milliseconds", [2**63 - 1, 253_402_300_800_000, -62_135_596_800_001, -(10**30)])
+def test_what_lies_beyond_the_calendar_is_said_to(milliseconds: int) -> None:
+    with pytest.raises(OverflowError):
+        from_milliseconds(milliseconds)

@@ -30,7 +30,7 @@ def test_windows_lie_within_each_other() -> None:
 def test_every_endpoint_has_a_path_of_its_own() -> None:
     known = [value for value in vars(endpoints).values() if isinstance(value, Endpoint)]
     assert len({(endpoint.method, endpoint.path) for endpoint in known}) == len(known) > 5
-    assert all(re.fullmatch(r"(/[a-z0-9-]+)+", endpoint.path) for endpoint in known)
+    assert all(re.fullmatch(r"(/([a-z0-9-]+|\{session\}))+", endpoint.path) for endpoint in known)
 
 
 def test_the_version_is_a_release_number() -> None:

@@ -1,10 +1,13 @@
-"""Nodes listed, and what is said of a name that several answer to."""
+"""Nodes and recordings listed, and what is said of a name that several answer to."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from protocol import names
-from protocol.listing import describe_ambiguous, render_nodes
+from protocol.listing import describe_ambiguous, render_nodes, render_recordings
 from protocol.messages import NodeEntry
+from protocol.recordings import RecordingEntry
 
 FIRST = names.parse_node_id("ae79f375-633e-4a81-941e-83faf4a3c966")
 SECOND = names.parse_node_id("17a980a9-ce32-4c95-a5c4-c4b4717851e9")
@@ -35,3 +38,43 @@ def test_ambiguous_name_lists_candidates_with_ids_and_hints() -> None:
         "Hint: try addressing the node by unique id (ex: tsh ssh user@node-id)\n"
         "Hint: use 'tsh ls -v' to list all nodes with their unique ids"
     )
+
+
+def recording(started: int) -> RecordingEntry:
+    return RecordingEntry(
+        session=names.parse_session_id("b0a04442-70dc-4be8-9308-7b7901d2d600"),
+        kind="ssh",
+        participants=("jeff", "ann\x1b"),
+        login="pi",
+        node=FIRST,
+        hostname=names.parse_node_name("dev"),
+        command="",
+        interactive=True,
+        started=started,
+        duration=1000,
+        size=1536,
+        state="complete",
+    )
+
+
+def test_recordings_are_listed_as_people_know_it_and_nothing_steers_the_terminal() -> None:
+    assert render_recordings([recording(1_795_710_976_000)]) == (
+        "ID                                   Type Participants  Hostname Timestamp\n"
+        "------------------------------------ ---- ------------- -------- -------------------\n"
+        "b0a04442-70dc-4be8-9308-7b7901d2d600 ssh  jeff, ann\\x1b dev      Nov 26 16:36:16 UTC"
+    )
+
+
+def test_an_admin_sees_how_whole_and_how_large_a_recording_is() -> None:
+    header, _, row = render_recordings([recording(1_795_710_976_000)], with_state=True).splitlines()
+    assert header.endswith(" Timestamp           State    Size")
+    assert row.endswith(" Nov 26 16:36:16 UTC complete 1.5 KiB")
+
+
+def test_a_recording_that_is_not_whole_is_marked() -> None:
+    arriving = replace(recording(1_795_710_976_000), state="arriving")
+    assert render_recordings([arriving]).endswith(" Nov 26 16:36:16 UTC (arriving)")
+
+
+def test_a_time_beyond_the_calendar_is_a_dash() -> None:
+    assert render_recordings([recording(2**62)]).endswith(" dev      -")

@@ -9,14 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import limits, messages
+from protocol import limits, messages, recordings
 from protocol.messages import MessageError
-from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, TokenText, UserName
+from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, SessionId, TokenText, UserName
 from protocol.secret import Secret
 
 NODE = NodeId(str(uuid.UUID(int=1)))
 ENTRY = messages.NodeEntry(NODE, NodeName("kiosk"), "⟵ Tunnel", {"env": "staging"})
 EVENT = messages.NodeEvent(1, str(uuid.UUID(int=2)), "T3002I", "2026-11-22T10:47:00Z", {"command": ["ls", {"x": None}]})
+TERMS = recordings.RecordingTerms(
+    mode="strict", record_input=False, key_id=str(uuid.UUID(int=3)), public_key=b"for anyone to see", time=1
+)
+RECORDING = recordings.RecordingEntry(
+    session=SessionId(str(uuid.UUID(int=4))),
+    kind="ssh",
+    participants=("alice", "bob"),
+    login="root",
+    node=NODE,
+    hostname=NodeName("kiosk"),
+    command="uptime",
+    interactive=False,
+    started=1,
+    duration=2,
+    size=3,
+    state="arriving",
+)
 SAMPLES: tuple[Any, ...] = (
     messages.Ping(ClusterName("c"), "0.1.0", ":3023", ":3024", ":3025"),
     messages.SignInRequest(UserName("alice"), Secret("insecure"), Secret("123456"), "ssh-ed25519 AAAA", 60, "tsh"),
@@ -54,11 +71,16 @@ SAMPLES: tuple[Any, ...] = (
         tls_authorities=("w",),
         tunnel_address=":3024",
         api_address=":3025",
+        recording=TERMS,
     ),
     EVENT,
     messages.EventBatch((EVENT,)),
     messages.EventReceipt(7),
     messages.ErrorReply("no"),
+    TERMS,
+    RECORDING,
+    recordings.RecordingList((RECORDING,), is_cut=True),
+    recordings.RecordingKey(Secret(b"insecure key"), b"signer"),
 )
 TYPES = sorted({type(sample) for sample in SAMPLES}, key=lambda kind: kind.__name__)
 Anything = st.recursive(
@@ -87,7 +109,8 @@ def test_a_message_is_read_as_it_was_written(sample: Any) -> None:  # noqa: ANN4
 
 
 def test_every_message_of_the_module_has_a_sample() -> None:
-    known = {kind for kind in vars(messages).values() if isinstance(kind, type) and hasattr(kind, "from_dict")}
+    said = [*vars(messages).values(), *vars(recordings).values()]
+    known = {kind for kind in said if isinstance(kind, type) and hasattr(kind, "from_dict")}
     assert known == set(TYPES)
 
 
@@ -117,7 +140,7 @@ def test_anything_is_a_message_or_refused(kind: Any, value: Any) -> None:  # noq
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)
 def test_a_missing_field_is_named(sample: Any) -> None:  # noqa: ANN401 - any message
     wire = sample.to_dict()
-    for name in wire.keys() - {"client", "version"}:
+    for name in wire.keys() - {"client", "version", "recording", "is_cut", "key"}:
         with pytest.raises(MessageError, match=f"{name}: missing"):
             type(sample).from_dict({key: value for key, value in wire.items() if key != name})
 

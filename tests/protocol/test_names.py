@@ -26,6 +26,7 @@ PARSERS: dict[str, Callable[[object], str]] = {
     "token": names.parse_token,
     "node id": names.parse_node_id,
     "session id": names.parse_session_id,
+    "key id": names.parse_key_id,
 }
 GOOD = {
     "cluster": ["a", "teleport-quickstart", "edge.example.org", "A" * 63],
@@ -36,6 +37,7 @@ GOOD = {
     "token": ["x" * 16, "-" * 128, "f7adb7ccdf04037bcd2b52ec6010fd6f0caec94ba190b765"],
     "node id": [str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1))],
     "session id": [SOME],
+    "key id": [SOME],
 }
 BAD = {
     "cluster": ["", "-a", "a-", ".", "..", "a/b", "a b", "ä", "A" * 64, "a\n"],
@@ -46,6 +48,7 @@ BAD = {
     "token": ["", "x" * 15, "x" * 129, "x" * 16 + "\n", "x" * 15 + "=", "é" * 16],
     "node id": ["", "x", SOME.replace("-", ""), "{" + SOME + "}", SOME + "\n"],
     "session id": ["", uuid.UUID(SOME).urn],
+    "key id": ["", "../key", SOME[:-1]],
 }
 
 
