@@ -7,12 +7,23 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from edge_agent.policy.upload import (
+    RecordingSettings,
+    parse_min_free,
+    parse_order,
+    parse_rate,
+    parse_spool_max,
+    parse_window,
+)
 from protocol import names
 from protocol.addresses import join_address, split_address
 from protocol.names import Labels, NodeName
 from protocol.pins import parse_pin
+
+if TYPE_CHECKING:
+    from protocol.form import Section
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -43,6 +54,18 @@ controller: {controller}
 # Identity and what is yet to be sent.
 #data_dir: /var/lib/skerry-agent
 
+# What is recorded of sessions waits in data_dir until the controller has it.
+#recording:
+  # How much of the disk it may take, 8MiB or more, and how much of the disk stays free whatever happens.
+  #spool_max: 512MiB
+  #min_free: 64MiB
+  # How fast it is sent at most, all told: 32kbit/s, 1Mbit/s, 200KB/s. As fast as the link is unless said otherwise.
+  #upload_rate: 1Mbit/s
+  # When it is sent, by the device's own clock. At any time unless said otherwise.
+  #upload_window: "22:00-06:00"
+  # What is sent first of what has ended: newest or oldest. A session that is going on comes before both.
+  #upload_order: newest
+
 log:
   # DEBUG, INFO, WARN or ERROR
   severity: INFO
@@ -62,6 +85,7 @@ class Settings:
         ca_pins: pins of the controller's CA; empty for the system's authorities.
         insecure: whether the controller's certificate goes unchecked.
         token_file: where the join token is; None where it comes another way.
+        recording: what becomes of recordings on this device.
     """
 
     controller: Address
@@ -72,6 +96,7 @@ class Settings:
     token_file: Path | None = None
     insecure: bool = False
     severity: str = "INFO"
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
 
     @property
     def web_address(self) -> str:
@@ -144,6 +169,7 @@ def load_settings(
         token_file=written.get("token_file"),
         insecure=options.insecure,
         severity="DEBUG" if options.debug else written.get("severity", "INFO"),
+        recording=written.get("recording") or RecordingSettings(),
     )
 
 
@@ -232,7 +258,7 @@ def _read_file(path: str) -> Mapping[str, Any]:
             "ca_pin": Entry(lambda value: _pins(texts(value))),
             "token_file": Entry(lambda value: Path(_text(value))),
         },
-        sections={"log": Section(known={"severity": Entry(_severity, "INFO")})},
+        sections={"log": Section(known={"severity": Entry(_severity, "INFO")}), "recording": _recording_form()},
     )
     try:
         settings = read_form(_read_text(Path(path)), path, form)
@@ -240,7 +266,22 @@ def _read_file(path: str) -> Mapping[str, Any]:
         raise ConfigError(str(err)) from None
     found: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     log: dict[str, Any] = settings["log"]
-    return found | log
+    return found | log | {"recording": RecordingSettings(**settings["recording"])}
+
+
+def _recording_form() -> Section:
+    from protocol.form import Entry, Section  # late: it brings in the YAML library
+
+    usual = RecordingSettings()
+    return Section(
+        known={
+            "spool_max": Entry(parse_spool_max, usual.spool_max),
+            "min_free": Entry(parse_min_free, usual.min_free),
+            "upload_rate": Entry(parse_rate),
+            "upload_window": Entry(parse_window),
+            "upload_order": Entry(parse_order, usual.upload_order),
+        }
+    )
 
 
 def _read_text(path: Path) -> str:

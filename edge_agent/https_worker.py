@@ -6,12 +6,11 @@ something to send. Standard input carries one request a line, standard output on
 
 from __future__ import annotations
 
-import json
-import select
-import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_agent import errand
 from edge_agent.controller_client import Door, anchored_trust, ask_and_wait
 from edge_agent.fault import RefusedError, UnreachableError, UntrustedError
 from protocol.endpoints import Endpoint
@@ -21,13 +20,9 @@ IDLE = 20.0
 
 def main() -> None:
     """Answer requests until standard input ends or nothing has come for `IDLE` seconds."""
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    while select.select([requests], [], [], IDLE)[0]:
-        line = requests.readline()
-        if not line:
-            break
-        answers.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
-        answers.flush()
+    with suppress(ConnectionError):  # the agent is gone
+        for order in errand.orders(IDLE):
+            errand.reply(answer(order))
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from edge_agent.directory import sync_directory
 from protocol.addresses import join_address, split_address
 from protocol.messages import JoinReply, MessageError
 from protocol.secret import Secret
@@ -81,6 +82,13 @@ class Identity:
     def tls_files(self) -> tuple[Path, Path]:
         """The TLS certificate's file and its key's."""
         return self.directory / TLS_CERTIFICATE, self.directory / TLS_KEY
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """Return the SSH host key itself, which also seals recordings. Raises `IdentityError`."""
+        key = load_ssh_private_key(self.host_private.reveal(), None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise IdentityError(f"{self.directory / HOST_KEY}: not an Ed25519 key")
+        return key
 
 
 def generate_keys() -> Keys:
@@ -174,14 +182,7 @@ class DataDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.path / name)
-        self._sync()
-
-    def _sync(self) -> None:
-        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self.path)
 
     def _read(self, name: str) -> bytes:
         with (self.path / name).open("rb") as file:

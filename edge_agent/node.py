@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from edge_agent.accounts import own_login
@@ -19,14 +20,20 @@ from edge_agent.event_queue import EventQueue
 from edge_agent.identity import Identity
 from edge_agent.party import House
 from edge_agent.reporter import LAST_WORD, Reporter
+from edge_agent.spool import Spool
 from edge_agent.ssh_server import NodeServer
+from edge_agent.studio import Studio
+from edge_agent.terms import Terms
 from edge_agent.tunnel import Tunnel
+from edge_agent.upload import Uploader
 from protocol.access import AccessTarget
 from protocol.addresses import split_address
 from protocol.messages import JoinReply
 
 _log = logging.getLogger("skerry.agent")
 _SESSIONS_END = 8.0
+# Where recordings lie, in the data directory.
+SPOOL = "spool"
 
 
 def _clock() -> datetime:
@@ -35,15 +42,24 @@ def _clock() -> datetime:
 
 async def run_node(settings: Settings, identity: Identity) -> None:
     """Serve as the node that `identity` names, until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = _stop_asked()
     _hear_for_others()
     granted = identity.granted
     queue = EventQueue(identity.directory)
     children = Children(asyncio.get_running_loop())
     courier = Courier(api_address(settings, identity), children)
     reporter = Reporter(identity, queue, courier, _clock)
+    spool = Spool(identity.directory / SPOOL, quota=settings.recording.spool_max, min_free=settings.recording.min_free)
+    terms = Terms(identity.directory, granted.recording, courier)
+    studio = Studio(identity, spool, terms, node=reporter.node, report=reporter.report)
+    uploader = Uploader(
+        spool,
+        api_address(settings, identity),
+        children,
+        settings.recording,
+        times=terms.times,
+        report=lambda kind, fields: reporter.report(kind, {**reporter.node, **fields}),
+    )
     house = House(
         target=AccessTarget(granted.node_id, granted.name, granted.labels),
         node=reporter.node,
@@ -52,23 +68,61 @@ async def run_node(settings: Settings, identity: Identity) -> None:
         report=reporter.report,
         clock=_clock,
         euid=os.geteuid(),
+        studio=studio,
     )
     server = NodeServer(identity, house)
-    tunnel = Tunnel(identity, server, address=lambda: reach(granted.tunnel_address, settings), clock=_clock)
+    tunnel = Tunnel(
+        identity,
+        server,
+        address=lambda: reach(granted.tunnel_address, settings),
+        clock=_clock,
+        came_up=_each(terms.refresh, uploader.hurry),
+    )
     _say_who_is_served(house.euid)
+    studio.open()
     async with asyncio.TaskGroup() as group:
         group.create_task(tunnel.run(), name="tunnel")
+        group.create_task(studio.run(), name="studio")
+        asking = group.create_task(terms.run(), name="terms")
         reporting = group.create_task(reporter.run(), name="reporter")
+        uploading = group.create_task(uploader.run(), name="uploader")
         await stopped.wait()
         _log.info("stopping: %d sessions", server.sessions)
         await server.drain("the agent on this device is stopping; this session ends", _SESSIONS_END)
         tunnel.stop()
+        studio.stop()
+        asking.cancel()
+        uploader.stop()
         reporter.stop()
-        await asyncio.wait([reporting], timeout=LAST_WORD)
-        reporting.cancel()
+        await _hear_out(reporting, uploading)
     courier.close()
     children.close()
     queue.close()
+
+
+def _stop_asked() -> asyncio.Event:
+    """Return an event that the signals to stop set."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _each(*calls: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that makes all of `calls`."""
+
+    def call() -> None:
+        for one in calls:
+            one()
+
+    return call
+
+
+async def _hear_out(*tasks: asyncio.Task[None]) -> None:
+    """Give `tasks` a moment for what they still have to say, and end them."""
+    await asyncio.wait(tasks, timeout=LAST_WORD)
+    for task in tasks:
+        task.cancel()
 
 
 def _hear_for_others() -> None:

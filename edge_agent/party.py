@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import asyncssh
-from asyncssh.packet import SSHPacket
 
 from edge_agent import accounts
 from edge_agent.accounts import Account
 from edge_agent.child import SENDABLE, Children, Ended, Program, Terminal, TerminalSize
 from edge_agent.key_agent import KeyAgent
+from edge_agent.policy.spool import explain
+from edge_agent.recorder import Recorder, Subject
 from edge_agent.session import Session, Stream
 from edge_agent.session_audit import Peer, Report, Request, SessionAudit
-from protocol import events, names
+from edge_agent.studio import Studio
+from edge_agent.terminal_modes import within_bounds
+from protocol import events
 from protocol.access import AccessTarget
 from protocol.certificates import PERMIT_AGENT_FORWARDING, PERMIT_PTY
-from protocol.decision import Refused
+from protocol.decision import Granted, Refused
 from protocol.events import Json
+from protocol.session_ids import RANDOM_BYTES, mint_session_id
 
 _log = logging.getLogger("skerry.agent")
 SFTP_SERVERS = (
@@ -36,13 +38,11 @@ SFTP_SERVERS = (
     "/usr/libexec/sftp-server",
     "/usr/lib/sftp-server",
 )
-# Input that waits for the program, on top of what the session holds: one channel's share of memory.
-WINDOW = 1024 * 1024
-PACKET_MAX = 32 * 1024
-_VARIABLES_MAX = 64
 _MOTD = Path("/etc/motd")
 _MOTD_MAX = 64 * 1024
-_EXIT_NOT_STARTED = 254
+_EXIT_NOT_STARTED = 255
+# A program whose session may not go on unrecorded has so many seconds to end by itself.
+_UNRECORDED_GRACE = 1.0
 _STDERR = asyncssh.EXTENDED_DATA_STDERR
 
 
@@ -53,6 +53,7 @@ class House:
     Attributes:
         node: the node as events name it.
         variables: what every session finds in its environment about the cluster.
+        studio: where sessions are recorded; None where they are not.
     """
 
     target: AccessTarget
@@ -62,42 +63,7 @@ class House:
     report: Report
     clock: Callable[[], datetime]
     euid: int
-
-
-class NodeChannel(asyncssh.SSHServerChannel[bytes]):
-    """asyncssh's server channel, with four manners mended.
-
-    It gathers any number of variables, will not have a command line that is not UTF-8 (file names are bytes),
-    leaves the socket for the person's ssh-agent where the login cannot reach it, and complains about a channel that
-    the peer closed while the program was behind with its input.
-    """
-
-    def _process_env_request(self, packet: SSHPacket) -> bool:
-        key, value = packet.get_string(), packet.get_string()
-        packet.check_end()
-        text = value.decode("utf-8", "surrogateescape")
-        if len(self._env) >= _VARIABLES_MAX or not accounts.admits_variable(key.decode("ascii", "replace"), text):
-            return False
-        self._env[key] = value
-        return True
-
-    def _process_auth_agent_req_at_openssh_dot_com_request(self, packet: SSHPacket) -> None:
-        packet.check_end()
-        self._conn.create_task(self._lend_agent(), self.logger)
-
-    async def _lend_agent(self) -> None:
-        session = self._session
-        self._report_response(isinstance(session, Party) and await session.agent_requested())
-
-    def _process_exec_request(self, packet: SSHPacket) -> bool:
-        command = packet.get_string()
-        packet.check_end()
-        return self._start_session(command=os.fsdecode(command))
-
-    def _process_close(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        super()._process_close(pkttype, pktid, packet)
-        if self._recv_buf:
-            self._discard_recv()
+    studio: Studio | None = None
 
 
 class Party(asyncssh.SSHServerSession[bytes]):
@@ -107,14 +73,17 @@ class Party(asyncssh.SSHServerSession[bytes]):
         self._peer = peer
         self._house = house
         self._gone = gone
-        self._sid = names.parse_session_id(str(uuid.uuid4()))
+        self._sid = mint_session_id(house.target.node_id, os.urandom(RANDOM_BYTES))
         self._terminal: Terminal | None = None
         self._request: Request | None = None
         self._session: Session | None = None
         self._holders: set[str] = set()
         self._audit: SessionAudit | None = None
+        self._admitted: Granted[Account] | Refused = Refused("this session was not prepared", "L4")
+        self._recording: Recorder | Refused | None = None
         self._keys: KeyAgent | None = None
-        self._is_gone = False
+        self._is_gone = self._is_preparing = False
+        self._dismissal = ""
         self._channel: asyncssh.SSHServerChannel[bytes]
 
     # --- what the peer asks for ---------------------------------------------------------------------------------
@@ -128,14 +97,14 @@ class Party(asyncssh.SSHServerSession[bytes]):
         if PERMIT_PTY not in self._peer.identity.permissions:
             return False
         kind = term_type if len(term_type) < 64 and term_type.isprintable() else "dumb"
-        self._terminal = Terminal(kind, term_size, dict(term_modes))
+        self._terminal = Terminal(kind, within_bounds(term_size), dict(term_modes))
         return True
 
     async def agent_requested(self) -> bool:
         """Lend the person's ssh-agent to the program that is yet to start, where the certificate permits it."""
         if PERMIT_AGENT_FORWARDING not in self._peer.identity.permissions or self._keys or self._request:
             return False
-        found = await asyncio.to_thread(accounts.admit, self._peer.login, euid=self._house.euid)
+        found = await self._admit()
         if isinstance(found, Refused) or self._is_gone:
             return False
         try:
@@ -147,6 +116,13 @@ class Party(asyncssh.SSHServerSession[bytes]):
             _log.warning("no agent forwarding for %s: %s", self._peer.identity.user, err.strerror)
             self._take_back_keys()
         return self._keys is not None
+
+    async def _admit(self) -> Granted[Account] | Refused:
+        """Ask the operating system for the login, in a thread: it may have to ask a server on the network."""
+        try:
+            return await asyncio.to_thread(accounts.admit, self._peer.login, euid=self._house.euid)
+        except RuntimeError:
+            return Refused("this device cannot start another thread", "L4")
 
     def _take_back_keys(self) -> None:
         if self._keys:
@@ -171,14 +147,63 @@ class Party(asyncssh.SSHServerSession[bytes]):
         self._auditor(self._request).failed("no such subsystem here" if subsystem != "sftp" else "no sftp-server")
         return False
 
+    async def prepare(self) -> None:
+        """See to what must be before the program starts: the login, and the recording, so that all of it is on that."""
+        self._is_preparing = True
+        try:
+            found = self._admitted = await self._admit()
+            if isinstance(found, Granted) and not self._is_gone:
+                await self._begin_recording(found.value)
+        finally:
+            self._is_preparing = False
+
+    async def _begin_recording(self, account: Account) -> None:
+        studio, request = self._house.studio, self._request
+        if studio is None or request is None or request.kind == "subsystem":  # the bytes of files are not recorded
+            return
+        recording = self._recording = await studio.begin(self._subject(account, request))
+        if isinstance(recording, Recorder):
+            recording.dismiss = self._end_unrecorded
+            if self._is_gone:
+                recording.ended(Ended(None))
+
+    def _subject(self, account: Account, request: Request) -> Subject:
+        terminal = self._terminal
+        return Subject(
+            session=self._sid,
+            user=self._peer.identity.user,
+            login=self._peer.login,
+            command=request.text,
+            size=terminal.size[:2] if terminal else None,
+            term=terminal.kind if terminal else "",
+            shell=account.shell,
+        )
+
     def session_started(self) -> None:
         """Start what was asked for."""
+        if self._dismissal:
+            self._start_nothing()
+            return
         request = self._request or Request("shell")
-        found = accounts.admit(self._peer.login, euid=self._house.euid)
+        found = self._admitted
         if isinstance(found, Refused):
             self._refuse_login(found)
+        elif isinstance(self._recording, Refused):
+            self._refuse_unrecorded(self._recording, request)
         else:
-            self._start(found.value, request)
+            self._start(found.value, request, self._recording)
+
+    def _start_nothing(self) -> None:
+        """End what was dismissed while it was prepared."""
+        self._say(f"Skerry: {self._dismissal}")
+        if isinstance(self._recording, Recorder):
+            self._recording.ended(Ended(None))
+        self._channel.exit(_EXIT_NOT_STARTED)
+
+    def _refuse_unrecorded(self, problem: Refused, request: Request) -> None:
+        self._auditor(request).unrecordable(problem)
+        self._say(f"Skerry: {explain(problem)}")
+        self._channel.exit(_EXIT_NOT_STARTED)
 
     def _refuse_login(self, refused: Refused) -> None:
         peer = self._peer
@@ -198,15 +223,16 @@ class Party(asyncssh.SSHServerSession[bytes]):
         self._say(f"Skerry: {refused.reason}")
         self._channel.exit(_EXIT_NOT_STARTED)
 
-    def _start(self, account: Account, request: Request) -> None:
+    def _start(self, account: Account, request: Request, recorder: Recorder | None) -> None:
         audit = self._audit = self._auditor(request)
         directory = account.home
         if not os.access(directory, os.X_OK):
             self._say(f"Skerry: could not change to the home directory {directory}; starting in /")
             directory = "/"
         if request.kind == "shell" and self._terminal and not account.is_quiet():
-            self._channel.write(_motd())
-        session = Session(self._program(account, request, directory), self._house.children, taps=(audit, self))
+            self._show(_motd())
+        taps = (audit, recorder, self) if recorder else (audit, self)
+        session = Session(self._program(account, request, directory), self._house.children, taps=taps)
         for why in self._holders:
             session.hold((self, why))
         try:
@@ -216,7 +242,12 @@ class Party(asyncssh.SSHServerSession[bytes]):
             audit.failed(f"{session.program.path}: {reason}")
             self._say(f"Skerry: cannot start {session.program.path}: {reason}")
             self._channel.exit(_EXIT_NOT_STARTED)
+            if recorder:
+                recorder.ended(Ended(_EXIT_NOT_STARTED))
             return
+        except BaseException:
+            session.hang_up(grace=0.0, spare=False)  # what runs must not go on with nobody to see it
+            raise
         self._session = session
 
     def _program(self, account: Account, request: Request, directory: str) -> Program:
@@ -255,11 +286,16 @@ class Party(asyncssh.SSHServerSession[bytes]):
 
     def _say(self, text: str) -> None:
         """Tell the person something, as plainly as the channel allows."""
-        with suppress(OSError):
-            if self._terminal:
-                self._channel.write(f"{text}\r\n".encode(errors="replace"))
-            else:
-                self._channel.write(f"{text}\n".encode(errors="replace"), _STDERR)
+        if self._terminal:
+            self._show(f"{text}\r\n".encode(errors="replace"))
+        else:
+            self._show(f"{text}\n".encode(errors="replace"), "error")
+
+    def _show(self, data: bytes, stream: Stream = "output") -> None:
+        """Show the person what is not the program's, and have it on record."""
+        if isinstance(self._recording, Recorder):
+            self._recording.output(data, stream)
+        self.output(data, stream)
 
     # --- from the peer to the program -----------------------------------------------------------------------------
 
@@ -294,6 +330,8 @@ class Party(asyncssh.SSHServerSession[bytes]):
             if self._audit:
                 self._audit.because("the connection was lost" if exc else "the client closed the channel")
             self._session.hang_up()
+        elif self._session is None and isinstance(self._recording, Recorder):
+            self._recording.ended(Ended(None))  # it did not come to a program
         self._is_gone = True
         self._take_back_keys()
         self._gone(self)
@@ -307,6 +345,9 @@ class Party(asyncssh.SSHServerSession[bytes]):
         """Hand on output."""
         with suppress(OSError):
             self._channel.write(data, _STDERR if stream == "error" else None)
+
+    def input(self, data: bytes) -> None:
+        """Take no notice: it was the peer who sent it."""
 
     def resized(self, size: TerminalSize) -> None:
         """Take no notice: it was the peer who said so."""
@@ -348,12 +389,18 @@ class Party(asyncssh.SSHServerSession[bytes]):
 
     def dismiss(self, text: str, grace: float) -> None:
         """End the session, and say why."""
+        if self._is_preparing:
+            self._dismissal = text
+            return
         self._say(f"\r\nSkerry: {text}" if self._terminal else f"Skerry: {text}")
         if self._session and self._audit:
             self._audit.because(text)
             self._session.hang_up(grace=grace, spare=False)
         else:
             self._channel.close()
+
+    def _end_unrecorded(self, text: str) -> None:
+        self.dismiss(text, _UNRECORDED_GRACE)
 
 
 def sftp_server() -> str | None:
@@ -367,10 +414,3 @@ def _motd() -> bytes:
             return file.read(_MOTD_MAX).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     except OSError:
         return b""
-
-
-def make_channel(connection: Any) -> NodeChannel:  # noqa: ANN401 - the library's own connection, looked into
-    """Return a channel for raw bytes on `connection`."""
-    connection._update_recv_pktlen(PACKET_MAX)  # noqa: SLF001 - as its own create_server_channel does
-    loop = connection._loop  # noqa: SLF001 - the same
-    return NodeChannel(connection, loop, True, False, False, 0, 0, None, "strict", WINDOW, PACKET_MAX)

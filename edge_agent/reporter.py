@@ -80,7 +80,8 @@ class Reporter:
         while not self._stopped.is_set():
             await self._work.wait()
             await self._rest(_GATHER)
-            await asyncio.to_thread(self._queue.sync)
+            with suppress(RuntimeError):  # no thread to be had: what is queued is sent all the same
+                await asyncio.to_thread(self._queue.sync)
             if await self._send_all(quiet=failures > 0):
                 failures = 0
                 continue

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from edge_agent import memory
 from edge_agent.config import ConfigError, Joined, Settings
 from edge_agent.identity import DataDirectory, Identity
 from edge_agent.policy.wish import unheeded
@@ -140,6 +141,7 @@ def _become_node(settings: Settings, given: str | None, directory: DataDirectory
 
 
 def _serve_as(settings: Settings, identity: Identity) -> None:
+    memory.share_arena()
     from protocol.ssh.lean import load_asyncssh
 
     load_asyncssh(without_openssl=True)

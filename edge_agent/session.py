@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Literal, Protocol
 
 from edge_agent.child import Child, Children, Ended, Program, TerminalSize, ignores_hangup, signal_as, spawn
-from edge_agent.terminal_modes import set_size
+from edge_agent.terminal_modes import set_size, within_bounds
 from edge_agent.terminal_output import PIECE, TerminalOutput
 
 Stream = Literal["output", "error"]
@@ -41,6 +41,9 @@ class Tap(Protocol):
 
     def output(self, data: bytes, stream: Stream) -> None:
         """Hear that it has written `data`."""
+
+    def input(self, data: bytes) -> None:
+        """Hear that it is given `data` to read."""
 
     def resized(self, size: TerminalSize) -> None:
         """Hear that its terminal has a new size."""
@@ -66,6 +69,7 @@ class Session:
         self._input: deque[bytes | memoryview] = deque()
         self._input_size = 0
         self._input_full = False
+        self._input_holders: set[object] = set()
         self._input_ends = False
         self._how: Ended | None = None
         self._over = False
@@ -78,11 +82,11 @@ class Session:
     def start(self) -> None:
         """Start the program. Raises `OSError` where it cannot be."""
         child = self._child = spawn(self.program)
+        self._children.watch(child.process, self._exited)
         self._reading = set(child.outputs)
         self._read_on()
         for tap in self._taps:
             tap.started(self)
-        self._children.watch(child.process, self._exited)
 
     @property
     def is_over(self) -> bool:
@@ -92,6 +96,7 @@ class Session:
     def resize(self, size: TerminalSize) -> None:
         """Give the terminal a new size; without one, nothing happens."""
         if self._child and self._child.terminal is not None:
+            size = within_bounds(size)  # the same for the terminal and for whoever hears of it
             with suppress(OSError):
                 set_size(self._child.terminal, size)
             for tap in self._taps:
@@ -218,12 +223,23 @@ class Session:
         child = self._child
         if child is None or child.input is None or self._input_ends:
             return True  # it reads no more: what comes is dropped
+        for tap in self._taps:
+            tap.input(data)
         self._input.append(data)
         self._input_size += len(data)
         if len(self._input) == 1:
             self._write()
-        self._input_full = self._input_size > _INPUT_HIGH
+        self._input_full = self._input_size > _INPUT_HIGH or bool(self._input_holders)
         return not self._input_full
+
+    def hold_input(self, holder: object) -> None:
+        """Ask the parties to wait with their input until `holder` has released it."""
+        self._input_holders.add(holder)
+
+    def release_input(self, holder: object) -> None:
+        """Take back a `hold_input`."""
+        self._input_holders.discard(holder)
+        self._take_more()
 
     def feed_end(self) -> None:
         """Say that no more input comes. A terminal has no such thing, and takes no notice."""
@@ -245,7 +261,10 @@ class Session:
             self._loop.add_writer(child.input, self._write)
         except OSError:
             self._close_input()  # it closed its standard input, or is gone
-        if self._input_full and self._input_size <= _INPUT_HIGH // 2:
+        self._take_more()
+
+    def _take_more(self) -> None:
+        if self._input_full and self._input_size <= _INPUT_HIGH // 2 and not self._input_holders:
             self._input_full = False
             for tap in self._taps:
                 tap.input_ready()

@@ -13,6 +13,7 @@ from edge_agent.session import Session, Stream
 from protocol import events, limits
 from protocol.addresses import join_address
 from protocol.certificates import UserIdentity
+from protocol.decision import Refused
 from protocol.events import EventKind, Json
 from protocol.instants import format_instant
 from protocol.names import Login, SessionId
@@ -92,6 +93,9 @@ class SessionAudit:
     def output(self, data: bytes, stream: Stream) -> None:
         """Take no notice."""
 
+    def input(self, data: bytes) -> None:
+        """Take no notice."""
+
     def resized(self, size: TerminalSize) -> None:
         """Take no notice."""
 
@@ -129,6 +133,12 @@ class SessionAudit:
             command = self._request.text or "(login shell)"
             fields: dict[str, Json] = {"command": command, "exitCode": 255, "exitError": problem}
             self._report(events.EXEC_FAILED, self._who | fields)
+
+    def unrecordable(self, problem: Refused) -> None:
+        """Report a program that was not started, as the session cannot be recorded and has to be."""
+        reason = f"cannot be recorded: {problem.reason}"
+        self._report(events.SESSION_UNRECORDABLE, self._who | {"reason": reason, "check": problem.check})
+        self.failed(f"{reason} ({problem.check})")
 
     def _report_command(self, how: Ended) -> None:
         fields: dict[str, Json] = {"command": self._request.text[: limits.COMMAND_MAX_CHARS], **_code(how)}

@@ -17,9 +17,10 @@ from typing import Any
 import asyncssh
 
 from edge_agent.accounts import admit
+from edge_agent.channel import make_channel
 from edge_agent.forwarding import Forwarding, forward
 from edge_agent.identity import Identity
-from edge_agent.party import House, Party, make_channel
+from edge_agent.party import House, Party
 from edge_agent.session_audit import Peer
 from protocol import events, limits, names
 from protocol.access import decide_access
@@ -118,7 +119,10 @@ class NodeServer:
         return access if isinstance(access, Refused) else answer
 
     async def drain(self, text: str, timeout: float) -> None:  # noqa: ASYNC109 - how long the sessions have
-        """Tell every session that it ends, and why; return when all have, or after `timeout` seconds."""
+        """Tell every session that it ends, and why.
+
+        Returns when all have ended and their recordings are sealed, or after `timeout` seconds.
+        """
         for door in list(self._doors):
             door.dismiss(text)
         with suppress(TimeoutError):
@@ -126,6 +130,8 @@ class NodeServer:
                 while self.sessions:
                     self._less.clear()
                     await self._less.wait()
+                if self.house.studio:
+                    await self.house.studio.wait_until_sealed()
 
     def joined(self, door: Door) -> None:
         """Note a connection."""
@@ -285,7 +291,7 @@ class Door(asyncssh.SSHServer):
                     self._report_forwarding(peer, target, found.reason)
                     raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, found.reason)
                 outside, session = await forward(host, port)
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, RuntimeError) as err:  # the last where there is no thread to be had
             problem = getattr(err, "strerror", None) or str(err) or "no answer"
             self._report_forwarding(peer, target, problem)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, problem) from None

@@ -84,7 +84,13 @@ def _apply(settings: list[int | list[bytes | int]], opcode: int, value: int) -> 
             settings[word] = bits | bit if value else bits & ~bit
 
 
-def set_size(fd: int, size: tuple[int, int, int, int]) -> None:
-    """Set terminal `fd` to `size`: columns, rows, and both in pixels. Raises `OSError`."""
+def within_bounds(size: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return `size` as a terminal can have it: SSH has 32 bits for each number, the kernel 16."""
     columns, rows, width, height = (min(max(number, 0), 0xFFFF) for number in size)
+    return columns, rows, width, height
+
+
+def set_size(fd: int, size: tuple[int, int, int, int]) -> None:
+    """Set terminal `fd` to `size`, which is within bounds. Raises `OSError`."""
+    columns, rows, width, height = size
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))

@@ -64,7 +64,9 @@ class Tunnel:
         *,
         address: Callable[[], tuple[str, int]],
         clock: Callable[[], Any],
+        came_up: Callable[[], None] = lambda: None,
     ) -> None:
+        self._came_up = came_up
         self._granted = identity.granted
         self._server = server
         self._address = address
@@ -128,6 +130,7 @@ class Tunnel:
             return self._failed(f"{host}:{port}", err, ending)
         self._connection = connection
         _log.info("the tunnel to %s:%d is up", host, port)
+        self._came_up()
         return DialSucceeded()
 
     async def _connect(self, host: str, port: int, ending: Ending) -> asyncssh.SSHClientConnection:

@@ -88,7 +88,7 @@ def test_a_plain_key_is_refused(shell: Shell, controller: SimulatedController) -
 
 
 def test_a_role_that_is_not_known_here_opens_nothing(shell: Shell, controller: SimulatedController) -> None:
-    assert_refused(shell, controller.person("roleless", (OWN,), roles=("auditor",)))
+    assert_refused(shell, controller.person("roleless", (OWN,), roles=("stowaway",)))
     controller.wait_for_event("T3007W", check="A2")
 
 

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,18 @@ async def arrived(controller: SimulatedController, count: int) -> list[Json]:
     async with asyncio.timeout(15):
         await asyncio.to_thread(controller.wait_for, lambda: len(controller.events) >= count, f"{count} events")
     return [event.fields.get("error") or event.fields.get("count") for event in controller.events]
+
+
+async def test_events_arrive_where_there_is_no_thread_to_be_had(
+    own_controller: SimulatedController, tmp_path: Path
+) -> None:
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()  # it takes nothing more
+    asyncio.get_running_loop().set_default_executor(threads)
+    async with reporting(own_controller, EventQueue(tmp_path)) as reporter, asyncio.timeout(15):
+        reporter.report(events.AUTH_FAILED, failure(reporter, 1))
+        while not own_controller.events:  # noqa: ASYNC110 - whoever waits for it would need a thread
+            await asyncio.sleep(0.02)
 
 
 async def test_events_arrive_in_order(own_controller: SimulatedController, tmp_path: Path) -> None:

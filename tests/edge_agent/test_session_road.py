@@ -13,6 +13,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from protocol.names import parse_node_id, parse_session_id
+from protocol.session_ids import is_minted_by
 from tests.harness.road import OWN, ROOT, Shell
 from tests.harness.simulated_controller import Person, SimulatedController
 
@@ -77,6 +79,7 @@ def test_the_environment_is_the_users_own_and_ours(
     assert (address, here, own_port) == ("127.0.0.1", "127.0.0.1", "3022")
     assert found["SSH_CLIENT"] == f"127.0.0.1 {port} 3022"
     event = controller.wait_for_event("T2000I", sid=found["SSH_SESSION_ID"])
+    assert is_minted_by(parse_session_id(found["SSH_SESSION_ID"]), parse_node_id(shell.node_id))
     assert event.fields["addr.remote"] == f"127.0.0.1:{port}"
 
 
@@ -231,7 +234,7 @@ def test_a_login_the_device_has_not_is_told_plainly_and_audited(
     shell: Shell, person: Person, controller: SimulatedController
 ) -> None:
     result = shell.run(person, "true", login="ghost")
-    assert result.returncode == 254
+    assert result.returncode == 255
     assert b'this device has no user "ghost"' in result.stderr
     assert controller.wait_for_event("T3007W", login="ghost").fields["check"] == "L1"
 
