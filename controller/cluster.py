@@ -18,8 +18,12 @@ from controller.config import ControllerConfig
 from controller.enrolment import Enrolment
 from controller.fleet import Fleet
 from controller.presence import Presence
+from controller.recordings import Recordings
+from controller.recordings.directory import DirectoryStorage
+from controller.recordings.expiry import expire
 from controller.store.interface import AlreadyExistsError, Collection, Store
 from controller.store.tiny import TinyStore
+from controller.terms import Terms
 from protocol import events
 
 _FOUNDED = "founded"
@@ -44,14 +48,20 @@ class Cluster:
     authority: Authority
     audit: AuditLog
     accounts: Accounts
+    terms: Terms
     enrolment: Enrolment
     presence: Presence
     fleet: Fleet
+    recordings: Recordings
     clock: Callable[[], datetime]
 
     def purge(self) -> int:
         """Drop expired records for good; return how many."""
         return sum(self.store.collection(name).purge(now=self.clock()) for name in _HOUSEKEEPING)
+
+    def expire_recordings(self) -> int:
+        """Remove recordings that are not to be kept longer; return how many, at most `limits.RETENTION_ROUND`."""
+        return expire(self.recordings, self.audit, self.config.recording_retention, self.clock())
 
 
 def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_now) -> Cluster:
@@ -75,9 +85,11 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
     accounts = Accounts(
         store=store, vault=vault, authority=authority, audit=audit, cluster=config.cluster_name, clock=clock
     )
+    terms = Terms(authority, clock, config.record_session, config.record_input)
     enrolment = Enrolment(
         store=store,
         authority=authority,
+        terms=terms,
         audit=audit,
         cluster=config.cluster_name,
         clock=clock,
@@ -86,7 +98,15 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
     )
     presence = Presence(store, clock)
     fleet = Fleet(enrolment.nodes, presence)
-    return Cluster(config, store, authority, audit, accounts, enrolment, presence, fleet, clock)
+    recordings = Recordings(
+        storage=DirectoryStorage(data_dir / "recordings"),
+        audit=audit,
+        cluster=config.cluster_name,
+        clock=clock,
+        open_key=authority.open_recording,
+        nodes=enrolment.nodes,
+    )
+    return Cluster(config, store, authority, audit, accounts, terms, enrolment, presence, fleet, recordings, clock)
 
 
 def _is_founded(founding: Collection, config: ControllerConfig, now: datetime) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from protocol import durations, form, names
+from controller.policy.retention import Retention
+from protocol import durations, form, names, sizes
 from protocol.addresses import split_address
 from protocol.form import Entry, FormError, Section
 from protocol.names import ClusterName, Labels, NodeName, TokenText
+from protocol.recordings import Mode
 from protocol.secret import Secret
 
 Address = tuple[str, int]
@@ -57,6 +59,9 @@ class ControllerConfig:
     public: PublicAddresses
     https_keypair: KeyPair | None
     static_tokens: tuple[Secret[TokenText], ...]
+    record_session: Mode
+    record_input: bool
+    recording_retention: Retention
     drain_timeout: timedelta
     requests_per_minute: int
     ssh_service: bool
@@ -104,6 +109,9 @@ def parse_config(text: str, source: str) -> ControllerConfig:
         public=PublicAddresses(proxy["public_addr"], proxy["ssh_public_addr"], proxy["tunnel_public_addr"]),
         https_keypair=keypairs[0] if keypairs else None,
         static_tokens=auth["tokens"],
+        record_session=auth["record_session"],
+        record_input=auth["record_input"],
+        recording_retention=Retention(**auth["recording_retention"]),
         drain_timeout=proxy["drain_timeout"],
         requests_per_minute=proxy["requests_per_minute"],
         ssh_service=node["enabled"],
@@ -178,6 +186,22 @@ def _rate(value: object) -> int:
     return value
 
 
+def _recording_mode(value: object) -> Mode:
+    if value is False:
+        return "off"  # a bare off is YAML's word for false
+    for mode in get_args(Mode):
+        if value == mode:
+            return mode  # type: ignore[no-any-return]  # one of the literal's own
+    raise ValueError("should be strict, best_effort or off")
+
+
+def _size(value: object) -> int:
+    size = sizes.parse_size(value)
+    if not size:
+        raise ValueError("should be more than nothing; leave it out to keep all")
+    return size
+
+
 def _anything(value: object) -> object:
     return value if value is not None else {}
 
@@ -211,7 +235,10 @@ _FORM = Section(
                 "cluster_name": Entry(names.parse_cluster_name, "skerry"),
                 "listen_addr": Entry(form.listen_address, ("0.0.0.0", 3025)),  # noqa: S104 - devices dial in
                 "tokens": Entry(_static_tokens, ()),
-            }
+                "record_session": Entry(_recording_mode, "best_effort"),
+                "record_input": Entry(form.flag, default=False),
+            },
+            sections={"recording_retention": Section(known={"age": Entry(_duration), "size": Entry(_size)})},
         ),
         "proxy_service": Section(
             known={
@@ -253,6 +280,16 @@ auth_service:
   listen_addr: "0.0.0.0:3025"
   # Static join tokens, reusable for ever: for a demonstration. Better: tctl tokens add --type=node
   # tokens: ["node:CHOOSE-32-RANDOM-CHARACTERS"]
+  # Sessions are recorded on the device. Where one cannot be (a full disk): strict ends it, best_effort lets it go on
+  # and says so in the audit log. off records none.
+  record_session: best_effort
+  # What people type is recorded too, passwords included. What the screen shows always is.
+  record_input: false
+  # How long, and how much, this controller keeps; each may be left out, and without any it keeps all. Age counts from
+  # when the last byte of a recording came; where they take more than the size, the oldest go of the node whose take
+  # most. The controller sees to it 5 minutes after its start, and hourly. Whatever this says, a recording that has
+  # grown is spared for an hour, and one that is still arriving for 7 days. Example:
+  # recording_retention: {age: 365d, size: 100GiB}
 
 proxy_service:
   listen_addr: "0.0.0.0:3023"         # the client door: tsh and ssh

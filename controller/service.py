@@ -16,18 +16,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from controller.accounts import Origin
 from controller.addresses import BoundAddresses, public_web
-from controller.authority import AuthorityError
 from controller.cluster import Cluster
 from controller.config import Address, ControllerConfig
+from controller.housekeeping import Housekeeper
 from controller.policy.supervision import Restarts, decide_restart
 from controller.process import Process, Program, lifeline
-from controller.store.interface import StoreError
-from controller.tls_files import TlsFileError, TlsPair, prepare_api, prepare_web, web_names, web_pins
+from controller.tls_files import TlsPair, prepare_api, prepare_web, web_names, web_pins
 from protocol import limits
 from protocol.addresses import join_address
 
@@ -228,23 +227,16 @@ class Supervisor:
         LOG.info("cluster %s is ready: https://%s/web", config.cluster_name, public_web(config, bound))
 
     async def _keep_house(self) -> None:
-        """Drop expired records now and then, and renew our own TLS certificates in good time."""
-        issued = self._cluster.clock()
+        housekeeper = Housekeeper(self._cluster, self._renew)
         while not self._stop.is_set():
             await self._sleep(_HOUSEKEEPING)
-            try:
-                await asyncio.to_thread(self._cluster.purge)
-                if self._cluster.clock() >= issued + limits.WEB_CERTIFICATE_TTL * 2 / 3:
-                    issued = self._renew()
-            except (StoreError, AuthorityError, TlsFileError, OSError) as err:
-                LOG.warning("housekeeping is put off: %s", err)
+            await asyncio.to_thread(housekeeper.round)
 
-    def _renew(self) -> datetime:
+    def _renew(self) -> None:
         """Issue the doors' own TLS certificates anew; their workers take changed files up by themselves."""
         prepare_web(self._cluster, self._bound)
         prepare_api(self._cluster, self._bound)
         LOG.info("TLS certificates renewed")
-        return self._cluster.clock()
 
     async def _sleep(self, span: timedelta) -> None:
         """Wait for `span`, or until it is time to stop."""

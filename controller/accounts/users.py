@@ -15,7 +15,7 @@ from protocol import access, events
 from protocol.durations import format_duration
 from protocol.events import Json
 from protocol.instants import format_instant
-from protocol.names import Login, UserName
+from protocol.names import Login, RoleName, UserName
 from protocol.secret import Secret
 
 
@@ -58,10 +58,16 @@ class Users:
         until = attempts_from_value(record.value if record else None).locked_until
         return until if until is not None and now < until else None
 
-    def add(self, name: UserName, logins: tuple[Login, ...], ttl: timedelta, origin: Origin) -> Link:
+    def add(
+        self,
+        name: UserName,
+        logins: tuple[Login, ...],
+        ttl: timedelta,
+        origin: Origin,
+        roles: tuple[RoleName, ...] = (access.ACCESS,),
+    ) -> Link:
         """Create a user without a password, and the link to set one. Raises `UserError` for a name that is taken."""
         now = self._clock()
-        roles = (access.ACCESS,)
         key, token = self._invites.create(name, "invite", ttl)
         user = UserRecord(name=name, logins=logins, roles=roles, created=now, valid_from=now, invite=key)
         try:

@@ -15,4 +15,5 @@ def serve_api(cluster: Cluster, listener_fd: int, certificate: Path, key: Path, 
     """Serve the machine API until SIGTERM; ends by SystemExit."""
     settings = ServerSettings(name="api", body_max=BODY_MAX, stop_grace=cluster.config.drain_timeout)
     tls = TlsFiles(certificate, key, client_authority)
-    serve(create_app(ApiServices(cluster.enrolment)), listener_fd, tls, settings, say_ready)
+    services = ApiServices(cluster.enrolment, cluster.terms, cluster.recordings)
+    serve(create_app(services), listener_fd, tls, settings, say_ready)

@@ -1,14 +1,16 @@
-"""The cluster's three authorities over the store: user (SSH), host (SSH) and TLS (X.509)."""
+"""The cluster's three authorities over the store, user (SSH), host (SSH) and TLS (X.509), and its recording key."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from controller.authority import ssh, x509
-from controller.authority.error import AuthorityError
+from controller.authority.error import AuthorityError, UnknownKeyError, UnopenableError
 from controller.authority.keys import (
     AUTHORITY_KINDS,
     AuthorityKey,
@@ -16,16 +18,22 @@ from controller.authority.keys import (
     first_record,
     instant_text,
     read_record,
+    rotated_record,
     seal_purpose,
 )
 from controller.authority.vault import Vault
-from controller.store.interface import AlreadyExistsError, Store
+from controller.store.interface import AlreadyExistsError, ConflictError, Record, Store
 from protocol import pins
 from protocol.certificates import CertificateOrder
 from protocol.names import ClusterName, NodeId
+from protocol.recording import cipher
+from protocol.recording.cipher import CipherError
+from protocol.recording.header import Header
 from protocol.secret import Secret
 
 COLLECTION = "authorities"
+_ROTATION = "rotation"
+_ROTATION_MAX = timedelta(minutes=1)
 # An authority's record never expires, so any instant will do to ask for it.
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -79,15 +87,88 @@ class Authority:
         """Return a node's client certificate for the machine API, PEM; its common name is `node_id`."""
         return x509.sign_node(request_pem, node_id, now, self._issuer())
 
+    def recording_key(self) -> tuple[str, bytes]:
+        """Return the recording key that new recordings are wrapped to: its id and its public half."""
+        key = self._keys("recording")[0]
+        try:
+            return key.key_id, b64decode(key.public, validate=True)
+        except ValueError as err:
+            raise AuthorityError("the store's record of the recording authority is damaged: no public key") from err
+
+    def open_recording(self, header: Header) -> Secret[bytes] | None:
+        """Return the own key of the recording with this header; None where it is not encrypted.
+
+        Raises:
+            UnknownKeyError: it was wrapped to a key that this cluster does not have.
+            UnopenableError: it does not open with the key that it was wrapped to.
+            AuthorityError: that key cannot be had now.
+        """
+        if header.key is None:
+            return None
+        wrapped = header.key
+        key = next((key for key in self._keys("recording") if key.key_id == wrapped.key_id), None)
+        if key is None:
+            raise UnknownKeyError(
+                f"recording {header.session} is locked with recording key {wrapped.key_id}, which this cluster does not"
+                " have: it was made for another cluster, or the store was put back from a backup older than that key"
+            )
+        private = self._private("recording", key)
+        try:
+            return cipher.unwrap(wrapped, private, header.session, header.node)
+        except CipherError as err:
+            raise UnopenableError(f"recording {header.session} cannot be opened: {err}") from err
+
+    def rotate_recording_key(self, now: datetime, announce: Callable[[str], object] | None = None) -> str:
+        """Make a new recording key and return its id; what was recorded before still opens with the older ones.
+
+        Args:
+            now: the time, UTC.
+            announce: is told the new key's id before the key counts; where it raises, nothing is changed.
+
+        Raises:
+            AuthorityError: somebody else is rotating it; this call changed nothing, and announced nothing.
+        """
+        with self._rotating(now):
+            record = self._record("recording")
+            new = self._new_key("recording", now)
+            rotated = rotated_record(read_record("recording", record.value), new)
+            if announce is not None:
+                announce(new.key_id)
+            self._records.replace(record, rotated, now=now)
+        return new.key_id
+
+    @contextmanager
+    def _rotating(self, now: datetime) -> Iterator[None]:
+        """Hold the right to rotate the recording key, among all processes; where a crash leaves it held, for a minute.
+
+        Without it, who loses a race would have announced a key that never was.
+        """
+        try:
+            self._records.create(_ROTATION, {}, now=now, expires=now + _ROTATION_MAX)
+        except AlreadyExistsError as err:
+            raise AuthorityError(
+                "the recording key is being rotated by somebody else: this call changed nothing; see with "
+                "`tctl audit ls`, and try again in a minute if that is not what you wanted"
+            ) from err
+        try:
+            yield
+        except ConflictError as err:
+            raise AuthorityError("the recording key was changed by somebody else meanwhile: try again") from err
+        finally:
+            self._records.delete(_ROTATION, now=now)
+
     def _issuer(self) -> x509.Issuer:
         key = self._keys("tls")[0]
         return x509.Issuer(self._private("tls", key), key.public)
 
     def _keys(self, kind: AuthorityKind) -> tuple[AuthorityKey, ...]:
+        return read_record(kind, self._record(kind).value)
+
+    def _record(self, kind: AuthorityKind) -> Record:
         record = self._records.get(kind, now=_ANY_TIME)
         if record is None:
             raise AuthorityError(f"this cluster has no {kind} authority yet; `controller start` makes it")
-        return read_record(kind, record.value)
+        return record
 
     def _private(self, kind: AuthorityKind, key: AuthorityKey) -> Secret[bytes]:
         return self._vault.open(key.sealed_private, seal_purpose(kind, key.key_id))
@@ -102,11 +183,17 @@ class Authority:
         return True
 
     def _new_key(self, kind: AuthorityKind, now: datetime) -> AuthorityKey:
-        if kind == "tls":
-            issuer = x509.new_authority(self._cluster, now)
-            private, public = issuer.private, issuer.certificate
-        else:
-            private, public = ssh.new_authority()
+        private, public = self._new_pair(kind, now)
         key_id = str(uuid.uuid4())
         sealed = self._vault.seal(private.reveal(), seal_purpose(kind, key_id))
         return AuthorityKey(key_id, "active", public, sealed, instant_text(now))
+
+    def _new_pair(self, kind: AuthorityKind, now: datetime) -> tuple[Secret[bytes], str]:
+        """Return a fresh private key, and what is public of it as the record has it."""
+        if kind == "tls":
+            issuer = x509.new_authority(self._cluster, now)
+            return issuer.private, issuer.certificate
+        if kind == "recording":
+            private, public = cipher.generate()
+            return private, b64encode(public).decode("ascii")
+        return ssh.new_authority()

@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class AuthorityError(Exception):
     """A certificate was not signed, or a key is not to be had; the message says which and what to do."""
+
+
+class UnknownKeyError(AuthorityError):
+    """A recording is locked with a key that this cluster does not have, and may have again from a better backup."""
+
+
+class UnopenableError(AuthorityError):
+    """A recording's own key does not open with the key that it names: nothing will ever open it."""

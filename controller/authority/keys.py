@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, cast, get_args
 
 from controller.authority.error import AuthorityError
 from protocol.events import Json
 
-AuthorityKind = Literal["user", "host", "tls"]
+AuthorityKind = Literal["recording", "user", "host", "tls"]
 KeyState = Literal["active", "trusted"]
 
 # Shorter RSA keys are not certified (NIST SP 800-57 part 1: 128 bits of strength).
 RSA_MIN_BITS = 3072
-# The order in which a new cluster's authorities are made; who makes the last has made the cluster.
+# The order in which a new cluster's authorities are made; who makes the last has made the cluster. A kind that is
+# new in some version stands before that one: where an older cluster gets it, nobody makes the cluster again.
 AUTHORITY_KINDS: tuple[AuthorityKind, ...] = get_args(AuthorityKind)
 
 
@@ -25,9 +26,11 @@ class AuthorityKey:
 
     Attributes:
         key_id: names it among the authority's keys; part of what its seal is bound to.
-        state: ``active`` signs and is trusted; ``trusted`` is trusted only, before or after its time.
-        public: an OpenSSH public key, one line, or for the TLS authority its certificate in PEM.
-        sealed_private: the private key in PEM, sealed by the vault.
+        state: ``active`` signs and is trusted; ``trusted`` is trusted only, before or after its time. Of recording
+            keys, new recordings are wrapped to the active one, and every one opens those that were wrapped to it.
+        public: an OpenSSH public key, one line; for the TLS authority its certificate in PEM; for a recording key
+            the bytes of `protocol.recording.cipher`, base64.
+        sealed_private: the private key in PEM, or the recording key's bytes, sealed by the vault.
         created: when it was made, RFC 3339.
     """
 
@@ -56,6 +59,11 @@ def seal_purpose(kind: AuthorityKind, key_id: str) -> str:
 def first_record(key: AuthorityKey) -> dict[str, Json]:
     """Return the store's value for an authority with one key."""
     return {"keys": [key.to_dict()]}
+
+
+def rotated_record(keys: Sequence[AuthorityKey], new: AuthorityKey) -> dict[str, Json]:
+    """Return the store's value where `new` is the active key and all of `keys` are trusted still."""
+    return {"keys": [new.to_dict(), *(replace(key, state="trusted").to_dict() for key in keys)]}
 
 
 def read_record(kind: AuthorityKind, value: Mapping[str, Json]) -> tuple[AuthorityKey, ...]:

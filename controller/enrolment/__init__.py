@@ -24,6 +24,7 @@ from controller.enrolment.tokens import Tokens, hidden
 from controller.origin import Origin
 from controller.policy.join import JoinClaim, JoinOrder, decide_join
 from controller.store.interface import Store
+from controller.terms import Terms
 from protocol import certificates, events, messages
 from protocol.decision import Granted, Refused
 from protocol.events import Json
@@ -42,6 +43,7 @@ class Enrolment:
         *,
         store: Store,
         authority: Authority,
+        terms: Terms,
         audit: AuditLog,
         cluster: ClusterName,
         clock: Callable[[], datetime],
@@ -49,6 +51,7 @@ class Enrolment:
         reserved_names: Sequence[str] = (),
     ) -> None:
         self._authority = authority
+        self._terms = terms
         self._audit = audit
         self._cluster = cluster
         self._clock = clock
@@ -119,6 +122,7 @@ class Enrolment:
             tls_authorities=self._authority.tls_authorities(),
             tunnel_address=ping.tunnel_address,
             api_address=ping.api_address,
+            recording=self._terms.current(),
         )
 
     def _enrol(self, node: NodeRecord, reply: JoinReply, origin: Origin) -> Granted[JoinReply]:

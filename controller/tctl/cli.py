@@ -21,6 +21,8 @@ _COMMANDS = {
     "users": "Add, list, reset and remove users.",
     "tokens": "Make, list and remove join tokens for devices.",
     "nodes": "List and remove the devices that have joined.",
+    "auth": "Rotate the key that recordings are locked with.",
+    "recordings": "List, check, export and remove recordings of sessions.",
     "audit": "Read the audit log, and check that nobody changed it.",
     "status": "Show the cluster, and whether its controller runs.",
     "version": "Show the version.",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 REFUSED = 1
 MISUSED = 2
+# What `tctl recordings verify` ends with where a recording is sound, but not whole, or in nobody's word but its own.
+INTERRUPTED = 3
+UNFINISHED = 4
+UNVOUCHED = 5
 
 
 class TctlError(Exception):

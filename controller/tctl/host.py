@@ -27,6 +27,7 @@ from controller.config import ConfigError, ControllerConfig, load_config
 from controller.enrolment.nodes import NodeError
 from controller.enrolment.tokens import TokenError
 from controller.log import set_up_log
+from controller.recordings import RecordingsError
 from controller.store.interface import StoreError
 from controller.tctl.error import MISUSED, TctlError
 from controller.tctl.setting import Settings
@@ -35,7 +36,10 @@ from controller.tls_files import TlsFileError, web_pins
 _MASTER_KEY = "master.key"
 _ACTOR_MAX_CHARS = 64
 # What ends a command with its own words.
-_SAID = (UserError, TokenError, NodeError, ClusterError, StoreError, AuthorityError, AuditError, TlsFileError)
+_SAID = (
+    *(UserError, TokenError, NodeError, ClusterError, RecordingsError),
+    *(StoreError, AuthorityError, AuditError, TlsFileError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,12 @@ class Desk:
 
 
 @contextmanager
-def at_desk(settings: Settings) -> Iterator[Desk]:
+def at_desk(settings: Settings, *, returning: bool = False) -> Iterator[Desk]:
     """Open the cluster for one command.
+
+    Args:
+        settings: the flags.
+        returning: whether root is root again at the end, to put a file where only root may.
 
     Raises:
         TctlError: it cannot be opened, or what the command asked of it was refused or failed.
@@ -75,12 +83,25 @@ def at_desk(settings: Settings) -> Iterator[Desk]:
     set_up_log("DEBUG" if settings.debug else "WARN")
     config = _load(settings.config)
     actor = _actor()
-    _become_owner(config.data_dir)
-    _require_cluster(config)
+    with _as_owner(config.data_dir, returning=returning):
+        _require_cluster(config)
+        try:
+            yield Desk(open_cluster(config), Origin(via="tctl", actor=actor))
+        except _SAID as err:
+            raise TctlError(str(err)) from err
+
+
+@contextmanager
+def _as_owner(data_dir: Path, *, returning: bool) -> Iterator[None]:
+    was_root, gids, groups = os.geteuid() == 0, os.getresgid(), os.getgroups()
+    _become_owner(data_dir, for_good=not returning)
     try:
-        yield Desk(open_cluster(config), Origin(via="tctl", actor=actor))
-    except _SAID as err:
-        raise TctlError(str(err)) from err
+        yield
+    finally:
+        if was_root and returning:
+            os.setresuid(0, 0, 0)
+            os.setresgid(*gids)
+            os.setgroups(groups)
 
 
 def _load(path: Path) -> ControllerConfig:
@@ -104,7 +125,7 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-def _become_owner(data_dir: Path) -> None:
+def _become_owner(data_dir: Path, *, for_good: bool = True) -> None:
     owner = _owner_of(data_dir)
     if owner.st_uid == os.geteuid():
         return
@@ -115,8 +136,8 @@ def _become_owner(data_dir: Path) -> None:
         )
     try:
         os.setgroups(_groups_of(owner))
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
+        os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid if for_good else 0)
+        os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid if for_good else 0)
     except OSError as err:
         raise TctlError(f"cannot become user {_user_name(owner.st_uid)}, who owns {data_dir}: {err.strerror}") from err
 

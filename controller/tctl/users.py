@@ -22,14 +22,15 @@ from controller.tctl.setting import (
     show_instant,
     ttl_option,
 )
-from protocol import limits, names
+from protocol import access, limits, names
 from protocol.durations import format_duration
 from protocol.events import Json
 from protocol.instants import format_instant
-from protocol.names import Login, UserName
+from protocol.names import Login, RoleName, UserName
 
 _NAME = parsed("NAME", names.parse_user_name)
 _LOGINS = parsed("LOGINS", names.parse_logins)
+_ROLES = parsed("ROLES", access.parse_roles)
 
 
 @click.group(name="users")
@@ -42,28 +43,39 @@ def command() -> None:
 @click.argument("name", type=_NAME)
 @click.argument("more_logins", type=_LOGINS, metavar="[LOGIN,LOGIN]", default=())
 @click.option("--logins", type=_LOGINS, default=(), metavar="LOGIN,LOGIN", help="The same as the second argument.")
+@click.option(
+    "--roles",
+    type=_ROLES,
+    default=access.ACCESS,
+    show_default=True,
+    metavar="ROLE,ROLE",
+    help="access: opens devices. auditor: sees every recording.",
+)
 @ttl_option(limits.INVITE_TTL, limits.INVITE_TTL_MAX)
 @format_option
 @shared_options
 @click.pass_obj
-def add(
+def add(  # noqa: PLR0913 - one parameter a flag
     settings: Settings,
+    *,
     name: UserName,
     more_logins: tuple[Login, ...],
     logins: tuple[Login, ...],
+    roles: tuple[RoleName, ...],
     ttl: timedelta,
     form: str,
 ) -> None:
     """Create a user, who may log in to devices as LOGINs.
 
-    LOGINs are operating-system users there. Prints the link with which the person sets a password and a second factor.
+    LOGINs are operating-system users there; who is an auditor alone needs none. Prints the link with which the person
+    sets a password and a second factor.
     """
     allowed = tuple(dict.fromkeys((*more_logins, *logins)))
-    if not allowed:
+    if not allowed and access.are_logins_used(roles):
         raise click.UsageError(f"say which logins {name} may use on devices, such as: tctl users add {name} ubuntu,pi")
     with at_desk(settings) as desk:
         address, now = desk.web_address(), desk.now()
-        link = desk.cluster.accounts.users.add(name, allowed, check_ttl(ttl, limits.INVITE_TTL_MAX), desk.origin)
+        link = desk.cluster.accounts.users.add(name, allowed, check_ttl(ttl, limits.INVITE_TTL_MAX), desk.origin, roles)
     _say_link(link, address, now, form)
 
 
@@ -117,8 +129,8 @@ def list_(settings: Settings, form: str) -> None:
         say_json([_as_json(user, until) for user, until in found])
     elif found:
         say_table(
-            ["User", "Allowed logins", "Status"],
-            ([user.name, ",".join(user.logins), _status(user, until)] for user, until in found),
+            ["User", "Roles", "Allowed logins", "Status"],
+            ([user.name, ",".join(user.roles), ",".join(user.logins), _status(user, until)] for user, until in found),
         )
     else:
         say("No users found")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Flask
 
 from controller.throttle import Throttle
-from controller.web import api_v1, gate, headers, invitations, login, nodes, profile, refusal, shelf, visit
+from controller.web import api_v1, gate, headers, invitations, login, nodes, profile, recordings, refusal, shelf, visit
 from controller.web.services import Services
 from protocol import limits
 from protocol.version import __version__
@@ -32,7 +32,7 @@ def create_app(services: Services) -> Flask:
     gate.guard(app, Throttle(services.rate))
     refusal.handle(app)
     shelf.stock(app)
-    for part in (login, invitations, nodes, profile, api_v1):
+    for part in (login, invitations, nodes, profile, api_v1, recordings):
         app.register_blueprint(part.blueprint)
     _teach_templates(app, services)
     return app

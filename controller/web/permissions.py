@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from protocol import endpoints
+from protocol.endpoints import Endpoint
 
 
 class Holder(Enum):
@@ -48,6 +49,16 @@ def _anyone_writes(name: str) -> Permission:
     return Permission(name, Holder.ANYONE, writes=True, limited=True)
 
 
+def rule(endpoint: Endpoint) -> str:
+    """Return an endpoint's path as a URL pattern of Flask's."""
+    return endpoint.path.replace("{", "<").replace("}", ">")
+
+
+def at(endpoint: Endpoint) -> tuple[str, str]:
+    """Return under what an endpoint stands in the table."""
+    return endpoint.method, rule(endpoint)
+
+
 PERMISSIONS: Mapping[tuple[str, str], Permission] = {
     ("GET", "/"): _anyone("web:home:redirect", looks=True),
     ("GET", "/web"): _anyone("web:home:redirect", looks=True),
@@ -63,12 +74,16 @@ PERMISSIONS: Mapping[tuple[str, str], Permission] = {
     ("GET", "/web/nodes"): Permission("web:nodes:read", Holder.SESSION),
     ("GET", "/web/nodes/table"): Permission("web:nodes:read", Holder.SESSION),
     ("GET", "/web/profile"): Permission("web:profile:read", Holder.SESSION),
-    (endpoints.PING.method, endpoints.PING.path): _anyone("api:ping:read"),
-    (endpoints.AUTHORITIES.method, endpoints.AUTHORITIES.path): _anyone("api:authorities:read"),
-    (endpoints.SIGN_IN.method, endpoints.SIGN_IN.path): _anyone_writes("api:session:begin"),
-    (endpoints.JOIN.method, endpoints.JOIN.path): _anyone_writes("api:node:join"),
-    (endpoints.SIGN_OUT.method, endpoints.SIGN_OUT.path): Permission("api:session:end", Holder.BEARER, writes=True),
-    (endpoints.NODES.method, endpoints.NODES.path): Permission("api:nodes:read", Holder.BEARER),
+    at(endpoints.PING): _anyone("api:ping:read"),
+    at(endpoints.AUTHORITIES): _anyone("api:authorities:read"),
+    at(endpoints.SIGN_IN): _anyone_writes("api:session:begin"),
+    at(endpoints.JOIN): _anyone_writes("api:node:join"),
+    at(endpoints.SIGN_OUT): Permission("api:session:end", Holder.BEARER, writes=True),
+    at(endpoints.NODES): Permission("api:nodes:read", Holder.BEARER),
+    at(endpoints.RECORDINGS): Permission("api:recordings:read", Holder.BEARER),
+    at(endpoints.RECORDING): Permission("api:recording:read", Holder.BEARER),
+    at(endpoints.RECORDING_CONTENT): Permission("api:recording_content:read", Holder.BEARER),
+    at(endpoints.RECORDING_KEY): Permission("api:recording_key:open", Holder.BEARER, writes=True),
 }
 
 

@@ -9,7 +9,9 @@ from flask import Flask, Response, jsonify, make_response, render_template
 from werkzeug.exceptions import HTTPException
 
 from controller.audit import AuditError
+from controller.authority import AuthorityError
 from controller.https.fault import MalformedBodyError
+from controller.recordings import RecordingsError
 from controller.store.interface import StoreError
 from controller.web import visit
 from protocol.messages import ErrorReply, MessageError
@@ -22,6 +24,7 @@ _TEXTS = {
     403: ("Not allowed", "This is not allowed."),
     404: ("Not found", "There is nothing at this address."),
     405: ("Not possible here", "This address does not answer to that kind of request."),
+    409: ("Not possible now", "This does not fit what is there."),
     413: ("Too large", "The request is larger than this door accepts."),
     429: ("Too many requests", "Too many requests came from your address. Wait a little, then try again."),
     500: ("Something went wrong", "The controller could not finish this. Its log says why; try again later."),
@@ -66,7 +69,9 @@ def handle(app: Flask) -> None:
 
     @app.errorhandler(StoreError)
     @app.errorhandler(AuditError)
-    def records(error: StoreError | AuditError) -> Response:
+    @app.errorhandler(AuthorityError)
+    @app.errorhandler(RecordingsError)
+    def records(error: StoreError | AuditError | AuthorityError | RecordingsError) -> Response:
         _log.error("the records cannot be read or written: %s", error)
         return answer(503, retry_after=_STORE_RETRY)
 

@@ -26,6 +26,8 @@ def services_of(cluster: Cluster) -> Services:
         accounts=cluster.accounts,
         enrolment=cluster.enrolment,
         fleet=cluster.fleet,
+        recordings=cluster.recordings,
+        audit=cluster.audit,
         ping=lambda: ping(config, bound),
         anchors=lambda: anchors(cluster),
         host_authorities=lambda: cluster.authority.ssh_authorities("host"),

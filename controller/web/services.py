@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.accounts import Accounts
+from controller.audit import AuditLog
 from controller.enrolment import Enrolment
 from controller.fleet import Fleet
 from controller.policy.rate import Rate
+from controller.recordings import Recordings
+from controller.web.accesses import Accesses
 from protocol import limits
 from protocol.messages import Ping
 from protocol.names import ClusterName, UserName
@@ -28,11 +31,15 @@ class Services:
         login_pins: what `tsh login` must be told to trust this door; nothing where its certificate is a public one.
         clock: the present, UTC.
         rate: how often one address may ask what takes a guess.
+        accesses: which readings of recordings the audit log knows of.
+        attempts: which attempts at others' recordings it knows of.
     """
 
     accounts: Accounts
     enrolment: Enrolment
     fleet: Fleet
+    recordings: Recordings
+    audit: AuditLog
     ping: Callable[[], Ping]
     anchors: Callable[[], str]
     host_authorities: Callable[[], tuple[str, ...]]
@@ -41,6 +48,8 @@ class Services:
     clock: Callable[[], datetime]
     login_pins: tuple[str, ...] = ()
     rate: Rate = field(default_factory=lambda: Rate(limits.REQUESTS_PER_MINUTE, limits.REQUESTS_BURST))
+    accesses: Accesses = field(default_factory=Accesses)
+    attempts: Accesses = field(default_factory=Accesses)
 
     def login_command(self, user: UserName) -> str:
         """Return what a person types to sign in from a terminal, whole: it works as it is copied."""

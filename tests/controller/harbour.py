@@ -26,7 +26,10 @@ from controller.enrolment.nodes import NodeRecord
 from controller.fleet import Fleet
 from controller.origin import Origin
 from controller.presence import Presence
+from controller.recordings import Recordings
+from controller.recordings.directory import DirectoryStorage
 from controller.store.interface import Store
+from controller.terms import Terms
 from protocol import limits, messages, names
 from protocol.decision import Granted, Refused
 from protocol.messages import JoinReply, JoinRequest, Ping
@@ -113,9 +116,11 @@ class Harbour:
             cluster=CLUSTER,
             clock=self.clock,
         )
+        self.terms = Terms(self.authority, self.clock)
         self.enrolment = Enrolment(
             store=self.store,
             authority=self.authority,
+            terms=self.terms,
             audit=self.audit,
             cluster=CLUSTER,
             clock=self.clock,
@@ -124,6 +129,14 @@ class Harbour:
         )
         self.presence = Presence(self.store, self.clock)
         self.fleet = Fleet(self.enrolment.nodes, self.presence)
+        self.recordings = Recordings(
+            storage=DirectoryStorage(self.folder / "recordings"),
+            audit=self.audit,
+            cluster=CLUSTER,
+            clock=self.clock,
+            open_key=self.authority.open_recording,
+            nodes=self.enrolment.nodes,
+        )
 
     # --- people ---------------------------------------------------------------------------------------------------
 

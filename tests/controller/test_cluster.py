@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,13 @@ import pytest
 from controller.audit import AuditLog, Intact
 from controller.cluster import ClusterError, open_cluster, utc_now
 from controller.config import ControllerConfig, parse_config
+from controller.policy.retention import Retention
+from controller.policy.upload import Piece
 from protocol import events, names
+from protocol.decision import Granted
+from protocol.secret import Secret
+from tests.controller.harbour import PING, STATIC, WEB, Device, HandClock
+from tests.harness.tape import short_tape
 
 
 def config(folder: Path, name: str = "harbour") -> ControllerConfig:
@@ -66,6 +73,39 @@ def test_a_log_that_is_emptied_later_is_not_begun_anew(tmp_path: Path) -> None:
         path.unlink()
     assert list(open_cluster(config(tmp_path)).audit.entries()) == []
     assert not isinstance(cluster.audit.verify(opening=events.CLUSTER_CREATE), Intact)
+
+
+def test_a_cluster_from_before_recordings_gets_its_recording_key_at_the_next_opening(tmp_path: Path) -> None:
+    old = open_cluster(config(tmp_path))
+    old.store.collection("authorities").delete("recording", now=utc_now())
+    new = open_cluster(config(tmp_path))
+    assert new.terms.current().key_id == new.authority.recording_key()[0]
+    assert new.authority.ca_pins() == old.authority.ca_pins()
+    assert begun(tmp_path) == ["harbour"]
+
+
+def test_the_terms_are_the_configuration_s(tmp_path: Path) -> None:
+    settings = replace(config(tmp_path), record_session="off", record_input=True)
+    terms = open_cluster(settings).terms.current()
+    assert (terms.mode, terms.record_input) == ("off", True)
+
+
+def test_recordings_go_when_the_configuration_says_so(tmp_path: Path) -> None:
+    clock = HandClock()
+    settings = replace(config(tmp_path), recording_retention=Retention(age=timedelta(days=30)))
+    cluster = open_cluster(replace(settings, static_tokens=(Secret(STATIC),)), clock)
+    device = Device()
+    joined = cluster.enrolment.join(device.request(STATIC), PING, WEB)
+    assert isinstance(joined, Granted)
+    node = cluster.enrolment.nodes.get(joined.value.node_id)
+    assert node is not None
+    tape = short_tape(signing=device.key, node=node.node_id, recipient=cluster.authority.recording_key())
+    assert isinstance(cluster.recordings.begin(node, tape.session, None, "192.0.2.9:1"), Granted)
+    assert isinstance(cluster.recordings.append(node, tape.session, Piece(0, tape.content), "192.0.2.9:1"), Granted)
+    clock.move(days=29)
+    assert (cluster.expire_recordings(), len(cluster.recordings.entries())) == (0, 1)
+    clock.move(days=1)
+    assert (cluster.expire_recordings(), len(cluster.recordings.entries())) == (1, 0)
 
 
 def test_clusters_of_two_names_live_in_two_directories(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.config import APP_SERVICE_WARNING, EXAMPLE, ConfigError, KeyPair, load_config, parse_config
+from controller.policy.retention import Retention
 
 # The YAML of Teleport's own quick start, as people bring it.
 TELEPORT = """\
@@ -60,6 +61,8 @@ def test_nothing_at_all_is_the_defaults() -> None:
     assert (config.public.web, config.public.ssh, config.public.tunnel) == (None, None, None)
     assert (config.https_keypair, config.static_tokens, config.warnings) == (None, (), ())
     assert (config.drain_timeout, config.requests_per_minute) == (timedelta(seconds=10), 60)
+    assert (config.record_session, config.record_input) == ("best_effort", False)
+    assert config.recording_retention == Retention(age=None, size=None)
     assert (config.severity, config.ssh_service, config.ssh_labels) == ("INFO", False, {})
 
 
@@ -72,6 +75,9 @@ auth_service:
   cluster_name: harbour
   listen_addr: "[::1]:1"
   tokens: ["node:insecure-token-0001", "proxy, Node:insecure-token-0002"]
+  record_session: strict
+  record_input: true
+  recording_retention: {age: 365d, size: 100GiB}
 proxy_service:
   enabled: true
   listen_addr: "127.0.0.1:0"
@@ -98,6 +104,8 @@ mqtt: {listen_addr: "127.0.0.1:4"}
     assert config.https_keypair is None
     assert [token.reveal()[-4:] for token in config.static_tokens] == ["0001", "0002"]
     assert (config.drain_timeout, config.requests_per_minute) == (timedelta(seconds=90), 1000)
+    assert (config.record_session, config.record_input) == ("strict", True)
+    assert config.recording_retention == Retention(age=timedelta(days=365), size=100 * 1024**3)
     assert (config.ssh_service, config.ssh_labels) == (False, {"env": "dev", "rack": "7", "spare": "false"})
     assert config.warnings == ()
 
@@ -125,6 +133,35 @@ mqtt: {listen_addr: "127.0.0.1:4"}
         ("auth_service: {tokens: ['proxy:insecure-token-0001']}\n", 1, "auth_service.tokens: should be ROLES:TOKEN"),
         ("auth_service: {tokens: ['node:short']}\n", 1, "auth_service.tokens: not a valid token"),
         ("auth_service: {tokens: {a: b}}\n", 1, "auth_service.tokens: should be a list of texts, not a mapping"),
+        ("auth_service:\n  record_session: true\n", 2, "auth_service.record_session: should be strict, best_effort or"),
+        ("auth_service: {record_session: node}\n", 1, "auth_service.record_session: should be strict, best_effort or"),
+        ("auth_service: {record_input: 1}\n", 1, "auth_service.record_input: should be true or false, not a number"),
+        ("auth_service: {recording_retention: 365d}\n", 1, "auth_service.recording_retention: not a mapping of keys"),
+        (
+            "auth_service:\n  recording_retention:\n    sizes: 1GiB\n",
+            3,
+            "auth_service.recording_retention.sizes: unknown key (did you mean 'size'?)",
+        ),
+        (
+            "auth_service: {recording_retention: {age: 365}}\n",
+            1,
+            "auth_service.recording_retention.age: should be a text, not a number",
+        ),
+        (
+            "auth_service: {recording_retention: {age: never}}\n",
+            1,
+            "auth_service.recording_retention.age: not a span of time: 'never'",
+        ),
+        (
+            "auth_service: {recording_retention: {size: much}}\n",
+            1,
+            "auth_service.recording_retention.size: not a number of bytes",
+        ),
+        (
+            "auth_service: {recording_retention: {size: 0}}\n",
+            1,
+            "auth_service.recording_retention.size: should be more than nothing",
+        ),
         ("proxy_service: {public_addr: []}\n", 1, "proxy_service.public_addr: should be HOST:PORT"),
         ("proxy_service: {public_addr: ':443'}\n", 1, "proxy_service.public_addr: should be HOST:PORT"),
         ("proxy_service: {public_addr: 'a:0'}\n", 1, "proxy_service.public_addr: should be HOST:PORT"),
@@ -177,6 +214,26 @@ def test_a_token_that_is_wrong_is_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config("auth_service: {tokens: ['insecure-token-0001']}", "controller.yaml")
     assert "insecure" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["off", '"off"', "no", "false"])
+def test_recording_is_off_however_yaml_takes_the_word(word: str) -> None:
+    assert parse_config(f"auth_service: {{record_session: {word}}}", "x").record_session == "off"
+
+
+@pytest.mark.parametrize(
+    ("text", "retention"),
+    [
+        ("{age: 12h}", Retention(age=timedelta(hours=12))),
+        ("{size: 1.5GB}", Retention(size=1_500_000_000)),
+        ("{size: 4096}", Retention(size=4096)),
+        ("{}", Retention()),
+        ("", Retention()),
+    ],
+)
+def test_either_end_of_retention_may_be_left_out(text: str, retention: Retention) -> None:
+    config = parse_config(f"auth_service:\n  recording_retention: {text}\n", "x")
+    assert config.recording_retention == retention
 
 
 def test_an_empty_section_is_its_defaults_and_app_service_is_accepted_even_empty() -> None:

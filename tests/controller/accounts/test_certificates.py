@@ -37,6 +37,19 @@ def test_a_certificate_names_the_person_and_is_good_for_both_ends(harbour: Harbo
     assert (entry["user"], entry["serial"]) == ("alice", str(certificate.serial))
 
 
+def test_somebody_without_logins_gets_a_certificate_that_opens_no_device(harbour: Harbour) -> None:
+    harbour.person("alice", ())
+    answer = issue(harbour, timedelta(hours=1))
+    assert isinstance(answer, Granted)
+    assert answer.value.logins == ()
+    certificate = parse_certificate_line(answer.value.certificate)
+    assert certificate.principals == (f"-skerry-nologin-{certificate.serial}",)  # none at all is good for every login
+    authorities = {key_blob(line) for line in harbour.authority.ssh_authorities("user")}
+    for login, granted in ((None, True), ("root", False), (certificate.principals[0], False)):
+        judged = judge_user_certificate(certificate, authorities=authorities, now=harbour.clock(), login=login)
+        assert isinstance(judged, Granted) is granted
+
+
 @pytest.mark.parametrize(
     ("asked", "given"),
     [

@@ -8,7 +8,7 @@ from controller.accounts import UserError
 from controller.accounts.users import check_ttl
 from controller.audit import AuditError
 from protocol import limits
-from protocol.access import ACCESS
+from protocol.access import ACCESS, AUDITOR
 from protocol.decision import Granted
 from protocol.names import parse_login, parse_user_name
 from tests.controller.harbour import ADMIN, PASSWORD, WEB, Harbour
@@ -21,6 +21,15 @@ def test_a_new_user_has_the_preset_role_and_the_logins_given_and_is_audited(harb
     assert (user.user, user.roles, user.logins, user.password_hash) == ("alice", (ACCESS,), ("root", "pi"), None)
     (entry,) = harbour.entries("user.create")
     assert (entry["user"], entry["name"], entry["logins"], entry["via"]) == ("root", "alice", ["root", "pi"], "tctl")
+
+
+def test_a_new_user_may_be_given_other_roles(harbour: Harbour) -> None:
+    name, logins = parse_user_name("alice"), (parse_login("pi"),)
+    harbour.accounts.users.add(name, logins, limits.INVITE_TTL, ADMIN, (AUDITOR, ACCESS))
+    user = harbour.accounts.users.get("alice")
+    assert user is not None
+    assert user.roles == (AUDITOR, ACCESS)
+    assert harbour.entries("user.create")[0]["roles"] == ["auditor", "access"]
 
 
 def test_a_name_that_is_taken_is_refused_with_what_to_do(harbour: Harbour) -> None:

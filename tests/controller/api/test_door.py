@@ -5,87 +5,25 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import ssl
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controller.addresses import BoundAddresses
 from controller.api.app import BODY_MAX
-from controller.audit import Intact
-from controller.cluster import Cluster, open_cluster
+from controller.cluster import open_cluster
 from controller.config import parse_config
-from controller.tls_files import anchors, prepare_api
 from protocol import limits
-from protocol.decision import Granted
 from protocol.instants import format_instant
 from protocol.messages import JoinReply
 from protocol.names import NodeId
-from tests.controller.harbour import ADMIN, PING, STATIC, WEB, Device
+from tests.controller.api.running_api import PATIENCE, Door
+from tests.controller.harbour import ADMIN, Device
 from tests.harness.running_door import make_identity
-
-ROOT = Path(__file__).parents[3]
-HERE = ("127.0.0.1", 0)
-API_HOST = "api.harbour"
-PATIENCE = 20.0
-
-
-@dataclass
-class Door:
-    """The running machine API."""
-
-    cluster: Cluster
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes]
-    log_path: Path
-
-    def log(self) -> str:
-        return self.log_path.read_text(encoding="utf-8", errors="replace")
-
-    def await_log(self, text: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while text not in self.log():
-            assert time.monotonic() < end, f"no {text!r} in the log:\n{self.log()}"
-            time.sleep(0.02)  # a file has no event to wait for
-
-    def trust(self, chain: str = "", key: str = "") -> ssl.SSLContext:
-        """Return a client's TLS settings, with a certificate of its own where one is given."""
-        context = ssl.create_default_context(cadata=anchors(self.cluster))
-        if chain:
-            path = self.folder / f"client-{uuid.uuid4()}.pem"
-            path.write_text(chain + key)
-            context.load_cert_chain(path)
-        return context
-
-    def enrol(self, name: str = "gw-1") -> tuple[JoinReply, ssl.SSLContext]:
-        device = Device(name)
-        joined = self.cluster.enrolment.join(device.request(STATIC), PING, WEB)
-        assert isinstance(joined, Granted)
-        return joined.value, self.trust(joined.value.tls_certificate, device.tls_pem)
-
-    def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-        return context.wrap_socket(raw, server_hostname=API_HOST)
-
-    def post(self, context: ssl.SSLContext, body: bytes, path: str = "/v1/events") -> tuple[int, Any]:
-        with self.connect(context) as sock:
-            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-            sock.sendall(head.encode() + body)
-            answer = http.client.HTTPResponse(sock)
-            answer.begin()
-            return answer.status, json.loads(answer.read())
 
 
 def batch_of(node: JoinReply, *numbers: int, **changed: Any) -> bytes:  # noqa: ANN401 - JSON
@@ -97,45 +35,6 @@ def batch_of(node: JoinReply, *numbers: int, **changed: Any) -> bytes:  # noqa: 
         for n in numbers
     ]
     return json.dumps({"events": events}).encode()
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    config_path = tmp_path / "controller.yaml"
-    config_path.write_text(
-        f"teleport: {{data_dir: '{tmp_path / 'data'}'}}\n"
-        f"auth_service: {{cluster_name: harbour, tokens: ['node:{STATIC}']}}\n"
-    )
-    cluster = open_cluster(parse_config(config_path.read_text(), "controller.yaml"))
-    tls = prepare_api(cluster, BoundAddresses(HERE, HERE, HERE, HERE))
-    log_path = tmp_path / "api.log"
-    ready, says_ready = os.pipe()
-    with socket.create_server(HERE, backlog=128) as listener, log_path.open("wb") as log:
-        command = [sys.executable, "-m", "controller.cli", "role", "api", "-c", str(config_path)]
-        command += ["--fd", str(listener.fileno()), "--cert", str(tls.cert_file), "--key", str(tls.key_file)]
-        command += ["--client-ca", str(tls.client_authorities)]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "SKERRY_READY_FD": str(says_ready)},
-            pass_fds=(listener.fileno(), says_ready),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        port = listener.getsockname()[1]
-    os.close(says_ready)
-    try:
-        with os.fdopen(ready, "rb") as pipe:
-            assert pipe.read(6) == b"ready\n", log_path.read_text()
-        yield Door(cluster, tmp_path, port, process, log_path)
-        process.terminate()
-        assert process.wait(PATIENCE) == 0
-        assert isinstance(cluster.audit.verify(), Intact)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def counts(door: Door) -> list[int]:

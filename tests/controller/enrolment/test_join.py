@@ -54,6 +54,7 @@ def test_a_device_with_a_token_becomes_a_node_with_certificates_for_its_own_keys
     assert tls.public_key() == device.tls.public_key()
     tls.verify_directly_issued_by(x509.load_pem_x509_certificate(reply.tls_authorities[0].encode()))
     assert (reply.tunnel_address, reply.api_address) == (":3024", ":3025")
+    assert reply.recording == harbour.terms.current()
 
 
 def test_what_was_joined_is_kept_and_audited_without_the_token(harbour: Harbour) -> None:

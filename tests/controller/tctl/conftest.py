@@ -10,6 +10,7 @@ import pytest
 
 from controller.cluster import Cluster, open_cluster
 from controller.config import load_config
+from tests.controller.tctl.archive import Archive
 
 ROOT = Path(__file__).parents[3]
 STATIC_TOKEN = "insecure-static-token-for-tests-wxyz"
@@ -71,3 +72,8 @@ def tctl(config: Path, cluster: Cluster) -> Tctl:
         return run_tctl(config, *arguments, **environment)
 
     return run
+
+
+@pytest.fixture
+def archive(cluster: Cluster, tmp_path: Path) -> Archive:
+    return Archive(cluster, tmp_path)

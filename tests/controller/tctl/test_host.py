@@ -17,7 +17,9 @@ from controller.accounts import Origin
 from controller.cluster import Cluster, open_cluster
 from controller.config import load_config
 from protocol.decision import Granted
+from protocol.recording.signer import signer_line
 from tests.controller.harbour import PING, WEB, Device
+from tests.harness.tape import short_tape
 
 ROOT = Path(__file__).parents[3]
 Tctl = Callable[..., subprocess.CompletedProcess[str]]
@@ -198,6 +200,42 @@ def test_root_gives_up_every_privilege_for_good(open_folder: Path) -> None:
     assert (status, err) == (0, "")
     uid, gid = nobody.pw_uid, nobody.pw_gid
     assert out == f"{(uid,) * 3} {(gid,) * 3} {[gid]}\n"
+
+
+@needs_root
+def test_root_exports_to_where_only_root_may_and_what_belongs_to_the_owner_stays_theirs(open_folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    config = _config(open_folder)
+    data, own = open_folder / "data", open_folder / "own"
+    data.mkdir()
+    own.mkdir(mode=0o700)
+    os.chown(data, nobody.pw_uid, nobody.pw_gid)
+    cluster = open_cluster(load_config(config))
+    tape = short_tape(cluster=cluster.config.cluster_name, recipient=cluster.authority.recording_key())
+    (own / "one.skr").write_bytes(tape.content)
+    key = signer_line(tape.signer)
+    status, out, err = _run(
+        config, "recordings", "export", str(own / "one.skr"), "-o", str(own / "one.cast"), "--public-key", key
+    )
+    assert (status, err) == (0, "")
+    assert "the recording is intact" in out
+    assert {path.name: path.stat().st_uid for path in own.iterdir()} == {"one.skr": 0, "one.cast": 0}
+    assert {path.stat().st_uid for path in data.rglob("*")} == {nobody.pw_uid}
+
+
+@needs_root
+def test_root_that_is_to_return_is_wholly_the_owner_until_then_and_wholly_root_after(open_folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
+    code = (
+        "import os, sys, pathlib; from controller.tctl.host import _as_owner; "
+        "look = lambda: (os.getresuid(), os.getresgid(), os.getgroups()); before = look()\n"
+        "with _as_owner(pathlib.Path(sys.argv[2]), returning=True): print(os.geteuid(), os.getegid(), os.getgroups())\n"
+        "print(look() == before)"
+    )
+    status, out, err = _run(open_folder, program=("-c", code))
+    assert (status, err) == (0, "")
+    assert out == f"{nobody.pw_uid} {nobody.pw_gid} {[nobody.pw_gid]}\nTrue\n"
 
 
 @needs_root

@@ -142,10 +142,10 @@ def test_users_ls_shows_logins_and_whether_they_can_sign_in(tctl: Tctl, cluster:
     for _ in range(limits.SIGN_IN_FAILURES):
         cluster.accounts.sign_in("ann", Secret("insecure wrong"), Secret("000000"), Origin(address="127.0.0.1:1"))
     lines = tctl("users", "ls").stdout.splitlines()
-    assert lines[0] == "User Allowed logins Status"
-    assert re.fullmatch(r"---- -------------- -+", lines[1])
-    assert re.fullmatch(r"ann  ann            locked until \d\d \w{3} \d\d \d\d:\d\d UTC", lines[2])
-    assert lines[3] == "joe  root,pi        invited"
+    assert lines[0] == "User Roles  Allowed logins Status"
+    assert re.fullmatch(r"---- ------ -------------- -+", lines[1])
+    assert re.fullmatch(r"ann  access ann            locked until \d\d \w{3} \d\d \d\d:\d\d UTC", lines[2])
+    assert lines[3] == "joe  access root,pi        invited"
     told = json.loads(tctl("users", "ls", "--format", "json").stdout)
     assert [(user["name"], user["logins"], user["status"]) for user in told] == [
         ("ann", ["ann"], "locked"),
@@ -153,6 +153,26 @@ def test_users_ls_shows_logins_and_whether_they_can_sign_in(tctl: Tctl, cluster:
     ]
     assert parse_instant(told[0]["locked_until"]) > cluster.clock()
     assert not {"password_hash", "factors"} & told[0].keys()
+
+
+def test_users_add_gives_the_roles_that_are_asked_for(tctl: Tctl, cluster: Cluster) -> None:
+    assert tctl("users", "add", "joe", "pi", "--roles=access,auditor").returncode == 0
+    user = cluster.accounts.users.get("joe")
+    assert user is not None
+    assert user.roles == ("access", "auditor")
+    refused = tctl("users", "add", "ann", "pi", "--roles=access,editor")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "there is no role 'editor' (there are: access, auditor)" in refused.stderr
+    assert cluster.accounts.users.get("ann") is None
+
+
+def test_an_auditor_needs_no_login(tctl: Tctl, cluster: Cluster) -> None:
+    assert tctl("users", "add", "audra", "--roles=auditor").returncode == 0
+    assert tctl("users", "add", "bob", "pi", "--roles=auditor").returncode == 0
+    assert [(user.name, user.logins) for user in cluster.accounts.users.list()] == [("audra", ()), ("bob", ("pi",))]
+    refused = tctl("users", "add", "joe", "--roles=auditor,access")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "say which logins joe may use" in refused.stderr
 
 
 def test_users_rm_removes_every_one_it_can_and_fails_for_the_rest(tctl: Tctl, cluster: Cluster) -> None:

@@ -18,7 +18,10 @@ from controller.enrolment.nodes import NodeRecord
 from controller.fleet import Fleet
 from controller.policy.rate import Rate
 from controller.presence import Presence, Tunnel
+from controller.recordings import Recordings
+from controller.recordings.directory import DirectoryStorage
 from controller.store.tiny import TinyStore
+from controller.terms import Terms
 from controller.web.app import create_app
 from controller.web.services import Services
 from protocol import limits
@@ -69,6 +72,7 @@ class Lab:
     accounts: Accounts
     enrolment: Enrolment
     presence: Presence
+    recordings: Recordings
     clock: Clock
 
     @classmethod
@@ -79,14 +83,31 @@ class Lab:
         authority.create_missing(clock())
         audit = AuditLog(data_dir / "log", CLUSTER, clock)
         accounts = Accounts(store=store, vault=vault, authority=authority, audit=audit, cluster=CLUSTER, clock=clock)
-        enrolment = Enrolment(store=store, authority=authority, audit=audit, cluster=CLUSTER, clock=clock)
-        return cls(store, authority, audit, accounts, enrolment, Presence(store, clock), clock)
+        enrolment = Enrolment(
+            store=store,
+            authority=authority,
+            terms=Terms(authority, clock),
+            audit=audit,
+            cluster=CLUSTER,
+            clock=clock,
+        )
+        recordings = Recordings(
+            storage=DirectoryStorage(data_dir / "recordings"),
+            audit=audit,
+            cluster=CLUSTER,
+            clock=clock,
+            open_key=authority.open_recording,
+            nodes=enrolment.nodes,
+        )
+        return cls(store, authority, audit, accounts, enrolment, Presence(store, clock), recordings, clock)
 
     def services(self, public_address: str, per_minute: int) -> Services:
         return Services(
             accounts=self.accounts,
             enrolment=self.enrolment,
             fleet=Fleet(self.enrolment.nodes, self.presence),
+            recordings=self.recordings,
+            audit=self.audit,
             ping=lambda: Ping(CLUSTER, __version__, ":3023", ":3024", ":3025"),
             anchors=lambda: "".join(self.authority.tls_authorities()),
             host_authorities=lambda: self.authority.ssh_authorities("host"),

@@ -1,0 +1,77 @@
+"""Where an export goes: a file that takes its name when it is whole, or standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from controller.tctl.error import TctlError
+
+STANDARD = Path("-")
+
+
+@contextmanager
+def opened_output(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """Yield what to write to; the file takes its name at the end, and only where that comes without an error.
+
+    Args:
+        path: the file, or `STANDARD`.
+        force: whether it may take the place of another.
+
+    Raises:
+        TctlError: there is a file of that name, or something that is none, or none can be made.
+        OSError: it cannot be written.
+    """
+    if path == STANDARD:
+        yield from _standard()
+        return
+    _require_room(path, force=force)
+    fd, unnamed = _create(path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _require_room(path, force=force)  # it took a while: somebody else may have been quicker
+        unnamed.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unnamed.unlink()
+        raise
+
+
+def _standard() -> Iterator[IO[bytes]]:
+    """Yield standard output. Ends the program where nobody reads it any more (``tctl … | head``)."""
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise SystemExit(128 + signal.SIGPIPE) from None  # by itself, click would end it with 1
+
+
+def _create(path: Path) -> tuple[int, Path]:
+    """Return a new file beside `path`. Raises `TctlError`."""
+    try:
+        fd, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    except OSError as err:
+        raise TctlError(f"cannot write {path}: {err.strerror}") from err
+    return fd, Path(name)
+
+
+def _require_room(path: Path, *, force: bool) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise TctlError(f"{path} is there and is no plain file: name another, or leave -o away for standard output")
+    if not force:
+        raise TctlError(f"{path} is there already: name another file, or overwrite it with --force")

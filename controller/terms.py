@@ -1,0 +1,31 @@
+"""The terms under which the nodes of the cluster record, said in one place: at the join, and whenever a node asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.authority import Authority
+from protocol.recordings import Mode, RecordingTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Makes the terms anew each time: the key may have been rotated by another process, and the time goes on."""
+
+    authority: Authority
+    clock: Callable[[], datetime]
+    mode: Mode = "best_effort"
+    record_input: bool = False
+
+    def current(self) -> RecordingTerms:
+        """Return what holds now. Raises `AuthorityError`, and `StoreError` where the store cannot be read."""
+        key_id, public_key = self.authority.recording_key()
+        return RecordingTerms(
+            mode=self.mode,
+            record_input=self.record_input,
+            key_id=key_id,
+            public_key=public_key,
+            time=int(self.clock().timestamp() * 1000),
+        )
