@@ -9,6 +9,8 @@ import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from protocol.certificates import NO_LOGIN
+
 _END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 _TYPE = b"ssh-ed25519-cert-v01@openssh.com"
 
@@ -22,7 +24,7 @@ class CertificateFacts:
     """What is shown of a certificate.
 
     Attributes:
-        logins: the names it is good for.
+        logins: the logins it is good for.
         valid_before: the first instant after its life, UTC.
         extensions: name to value, a value without its length field.
     """
@@ -84,15 +86,16 @@ def _read(wire: _Wire) -> CertificateFacts:
     if wire.number(4) != 1:
         raise UnreadableCertificateError("not a user certificate")
     wire.string()  # key id
-    logins = _Wire(wire.string())
+    names = _Wire(wire.string())
     principals = []
-    while logins.more():
-        principals.append(logins.string().decode())
+    while names.more():
+        principals.append(names.string().decode())
     wire.number(8)  # valid after
     until = wire.number(8)
     wire.string()  # critical options
     valid_before = _END_OF_TIME if until >= _END_OF_TIME.timestamp() else datetime.fromtimestamp(until, UTC)
-    return CertificateFacts(tuple(principals), valid_before, _read_extensions(_Wire(wire.string())))
+    logins = tuple(principal for principal in principals if not principal.startswith(NO_LOGIN))
+    return CertificateFacts(logins, valid_before, _read_extensions(_Wire(wire.string())))
 
 
 def _read_extensions(wire: _Wire) -> dict[str, str]:

@@ -29,13 +29,15 @@ _COMMANDS = {
     "status": "Show who is signed in where, and until when.",
     "ls": "List the nodes you may see.",
     "ssh": "Open a shell or run a command on a node.",
+    "recordings": "List recordings of sessions.",
+    "play": "Play a recording back.",
     "proxy": "Connect through the proxy for other programs.",
     "config": "Print an OpenSSH configuration for the cluster.",
     "version": "Show the version.",
 }
 # Messages that say by themselves what they are, as OpenSSH and Teleport print them.
 _BARE = "Connection to "
-_REQUIRED = {"asyncssh", "cryptography"}  # and click, without which there is no command line
+_REQUIRED = {"asyncssh", "cryptography", "zstandard"}  # and click, without which there is no command line
 
 
 class _LazyGroup(click.Group):

@@ -42,8 +42,33 @@ class SignInRefusedError(NotSignedInError):
     """The web door answered 401."""
 
 
-class NobodyListensError(TshError):
+class UnreachableError(TshError):
+    """The web door cannot be reached, or did not answer to the end."""
+
+
+class NobodyListensError(UnreachableError):
     """Nothing listens on that port; another one may be tried."""
+
+
+class DoorRefusedError(TshError):
+    """The web door answered, and it was a refusal.
+
+    Attributes:
+        code: the HTTP status.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the web door answered: HTTP status, headers, body."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
 
 
 def _unchecked() -> ssl.SSLContext:
@@ -83,6 +108,7 @@ class WebDoor:
         self.host = host
         self.port = port
         self._context = tls_context(trust)
+        self._kept: http.client.HTTPSConnection | None = None
         if trust.insecure and not quiet:
             sys.stderr.write(f"WARNING: You are using insecure connection to Skerry proxy {self.url}\n")
             sys.stderr.flush()
@@ -104,14 +130,44 @@ class WebDoor:
             SignInRefusedError: 401.
             TshError: it cannot be reached, is not to be trusted, or refuses; the text says which.
         """
-        status, data = self._exchange(endpoint, body, token)
-        if status == http.client.OK:
-            try:
-                return decode(data)
-            except MessageError:
-                raise TshError(f"asking {self.url}{endpoint.path}: the answer is no JSON; is this Skerry?") from None
-        message = self._refusal(status, data)
-        raise SignInRefusedError(message) if status == http.client.UNAUTHORIZED else TshError(message)
+        answer = self._exchange(endpoint, body, token)
+        self._check(answer)
+        try:
+            return decode(answer.body)
+        except MessageError:
+            raise TshError(f"asking {self.url}{endpoint.path}: the answer is no JSON; is this Skerry?") from None
+
+    def fetch(self, endpoint: Endpoint, token: str) -> Answer:
+        """Return the bytes the door answers with. The connection is kept for the next `fetch`; raises as `ask` does."""
+        reused, self._kept = self._kept, None
+        connection = reused or self._connection()
+        try:
+            answer = self._send(connection, endpoint, None, {**_headers(token), "Accept": "*/*"})
+        except UnreachableError as err:
+            connection.close()
+            if reused is None or isinstance(err.__cause__, TimeoutError):
+                raise
+            return self.fetch(endpoint, token)  # the door may have closed what was idle
+        except BaseException:
+            connection.close()
+            raise
+        self._kept = connection
+        self._check(answer)
+        return answer
+
+    def close(self) -> None:
+        """Close the connection that `fetch` kept."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _check(self, answer: Answer) -> None:
+        if answer.status == http.client.OK:
+            return
+        message = self._refusal(answer.status, answer.body)
+        if answer.status == http.client.UNAUTHORIZED:
+            raise SignInRefusedError(message)
+        raise DoorRefusedError(message, answer.status)
 
     def _refusal(self, status: int, data: bytes) -> str:
         try:
@@ -119,26 +175,40 @@ class WebDoor:
         except MessageError:
             return f"{self.url} answered with HTTP status {status}; is this the Skerry web address?"
 
-    def _exchange(self, endpoint: Endpoint, body: object, token: str | None) -> tuple[int, bytes]:
+    def _connection(self) -> http.client.HTTPSConnection:
         timeout = limits.HTTP_TIMEOUT.total_seconds()
-        connection = http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self._context)
-        headers = {"Accept": "application/json", "User-Agent": f"tsh/{__version__}", "Connection": "close"}
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self._context)
+
+    def _exchange(self, endpoint: Endpoint, body: object, token: str | None) -> Answer:
+        headers = {**_headers(token), "Connection": "close"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        connection = self._connection()
         try:
-            connection.request(
-                endpoint.method, endpoint.path, None if body is None else json.dumps(body).encode(), headers
-            )
+            return self._send(connection, endpoint, None if body is None else json.dumps(body).encode(), headers)
+        finally:
+            connection.close()
+
+    def _send(
+        self, connection: http.client.HTTPSConnection, endpoint: Endpoint, body: bytes | None, headers: dict[str, str]
+    ) -> Answer:
+        try:
+            connection.request(endpoint.method, endpoint.path, body, headers)
             response = connection.getresponse()
-            return response.status, _read_capped(response, time.monotonic() + timeout)
+            deadline = time.monotonic() + limits.HTTP_TIMEOUT.total_seconds()
+            with response:  # closed, it leaves the connection free for the next request
+                return Answer(response.status, response.headers, _read_capped(response, deadline))
         except ConnectionRefusedError as err:
             raise NobodyListensError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
         except (OSError, http.client.HTTPException, ValueError) as err:
-            raise TshError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
-        finally:
-            connection.close()
+            raise UnreachableError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": f"tsh/{__version__}"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
 
 
 def _read_capped(response: http.client.HTTPResponse, deadline: float) -> bytes:

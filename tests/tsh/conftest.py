@@ -32,6 +32,7 @@ def proxy(cluster: SimulatedProxy) -> SimulatedProxy:
     cluster.signed_out = False
     for memory in (cluster.refusals, cluster.impostors, cluster.requests, cluster.channels, cluster.traps):
         memory.clear()
+    cluster.recordings.forget()
     return cluster
 
 

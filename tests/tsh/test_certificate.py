@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +39,10 @@ def test_what_was_signed_is_read() -> None:
     assert facts.valid_before == NOW + timedelta(hours=12)
     assert facts.extensions["roles@skerry"] == "access,ops"
     assert facts.permissions() == ["permit-agent-forwarding", "permit-port-forwarding", "permit-pty"]
+
+
+def test_what_stands_for_no_login_is_none() -> None:
+    assert read_certificate(AUTHORITY.sign(replace(ORDER, principals=("-skerry-nologin-1",)), KEY)).logins == ()
 
 
 def test_host_certificate_and_plain_key_are_refused() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.harness.tsh_program import TIMEOUT, TshProgram
 
-COMMANDS = ["login", "logout", "status", "ls", "ssh", "proxy", "proxy ssh", "config", "version"]
+COMMANDS = ["login", "logout", "status", "ls", "ssh", "recordings", "recordings ls", "play", "proxy"]
+COMMANDS += ["proxy ssh", "config", "version"]
 
 
 def options_in_help(program: TshProgram, command: str) -> set[str]:
@@ -23,7 +24,7 @@ def test_flags_of_one_command_are_shown_there_alone(newcomer: TshProgram) -> Non
     assert [command for command in COMMANDS if "--login" in shown[command]] == ["ssh"]
 
 
-@pytest.mark.parametrize("command", ["", "proxy"])
+@pytest.mark.parametrize("command", ["", "recordings", "proxy"])
 def test_no_line_of_a_list_of_commands_is_cut(newcomer: TshProgram, command: str) -> None:
     listed = newcomer.run(*command.split(), "--help").stdout.decode().partition("Commands:\n")[2].splitlines()
     assert listed

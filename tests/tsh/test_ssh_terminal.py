@@ -76,7 +76,8 @@ def test_terminal_type_and_locale_reach_the_node(shell: pexpect.spawn) -> None:
 
 
 def test_ctrl_c_goes_to_the_node(shell: pexpect.spawn) -> None:
-    shell.sendline("echo wait''ing; sleep 60")
+    # The program that is to be interrupted says so itself: between two commands the key would be the shell's.
+    shell.sendline("sh -c \"echo wait''ing; exec sleep 60\"")
     shell.expect_exact("waiting")
     shell.sendintr()
     shell.expect_exact(PROMPT)

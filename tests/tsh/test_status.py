@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -80,3 +81,8 @@ def test_rounding_goes_up_from_the_half() -> None:
 
 def test_url_of_an_ipv6_host_is_in_brackets() -> None:
     assert Profile("::1", 3080, PROFILE.user, PROFILE.cluster, "::1", 1, ()).url == "https://[::1]:3080"
+
+
+def test_who_has_no_login_is_told_so() -> None:
+    shown = render_status(PROFILE, replace(FACTS, logins=()), UNTIL - timedelta(hours=12), active=True)
+    assert shown == BLOCK.replace("root, ubuntu", "none")

@@ -35,7 +35,7 @@ def render_status(profile: Profile, facts: CertificateFacts, now: datetime, *, a
         ("Logged in as", profile.user),
         ("Cluster", profile.cluster),
         ("Roles", ", ".join(sorted(_roles(facts)))),
-        ("Logins", ", ".join(sorted(facts.logins))),
+        ("Logins", ", ".join(sorted(facts.logins)) or "none"),
         ("Kubernetes", "disabled"),
         ("Valid until", render_validity(facts.valid_before, now)),
         ("Extensions", ", ".join(facts.permissions())),
