@@ -55,13 +55,16 @@ class Contender:
 
 
 @contextmanager
-def skerry(directory: Path) -> Iterator[Contender]:
-    """Set up our road: a controller, a device that has joined, a user who has signed in."""
+def skerry(directory: Path, *, name: str = "Skerry", recording: str = "best_effort") -> Iterator[Contender]:
+    """Set up our road: a controller, a device that has joined, a user who has signed in.
+
+    `recording` is what the cluster's `record_session` says, its default unless said otherwise.
+    """
     directory.mkdir()
     variables = {"SKERRY_HOME": str(directory / "tsh")}
     login = getpass.getuser()
     with ExitStack() as stack:
-        config = _start_controller(stack, directory)
+        config = _start_controller(stack, directory, recording)
         tctl = [str(BIN / "tctl"), "-c", str(config)]
         token = json.loads(run([*tctl, "tokens", "add", "--type=node", "--format=json"]))
         controller, pin = str(token["controller"]), str(token["ca_pin"])
@@ -72,10 +75,10 @@ def skerry(directory: Path) -> Iterator[Contender]:
         _sign_in(tctl, directory, variables, (controller, pin, login))
         wait_for(agent_log, "the tunnel to .* is up", "the agent's tunnel")
         tsh = (str(BIN / "tsh"), "ssh")
-        yield Contender("Skerry", tsh, f"{login}@{NODE}", "-t", (agent.pid,), directory, variables)
+        yield Contender(name, tsh, f"{login}@{NODE}", "-t", (agent.pid,), directory, variables)
 
 
-def _start_controller(stack: ExitStack, directory: Path) -> Path:
+def _start_controller(stack: ExitStack, directory: Path, recording: str) -> Path:
     config = directory / "controller.yaml"
     config.write_text(
         f"""\
@@ -84,6 +87,7 @@ teleport:
 auth_service:
   cluster_name: bench
   listen_addr: "127.0.0.1:0"
+  record_session: "{recording}"
 proxy_service:
   listen_addr: "127.0.0.1:0"
   tunnel_listen_addr: "127.0.0.1:0"

@@ -43,11 +43,11 @@ def measure(directory: Path, *, turns: int, quick: bool) -> list[Row]:  # noqa: 
                 stack.enter_context(skerry(directory / f"skerry-{turn}")),
                 stack.enter_context(openssh(directory / f"openssh-{turn}")),
             )
-            _wait_until_settled(roads[0])
+            wait_until_settled(roads[0])
             idle.append((_footprint(roads[0], 0), _footprint(roads[1], 0)))
             for road in roads:
-                stack.enter_context(_sessions(road))
-            _wait_until_settled(roads[0])
+                stack.enter_context(sessions(road))
+            wait_until_settled(roads[0])
             busy.append((_footprint(roads[0], SESSIONS), _footprint(roads[1], SESSIONS)))
     return _rows(idle, busy)
 
@@ -79,7 +79,7 @@ def _both(pairs: list[tuple[Footprint, Footprint]], which: str) -> tuple[list[fl
 
 
 @contextmanager
-def _sessions(road: Contender) -> Iterator[None]:
+def sessions(road: Contender) -> Iterator[None]:
     """Hold sessions open, each of which has answered once."""
     opened: list[subprocess.Popen[bytes]] = []
     try:
@@ -101,10 +101,10 @@ def _sessions(road: Contender) -> Iterator[None]:
                 session.communicate(timeout=30)
 
 
-def _wait_until_settled(road: Contender) -> None:
+def wait_until_settled(road: Contender) -> None:
     """Wait until the agent has said all it had to say: its worker has ended."""
     deadline = time.monotonic() + _SETTLE
-    while _workers(road.device[0]):
+    while workers(road.device[0]):
         if time.monotonic() > deadline:
             return  # then it is part of what is measured
         time.sleep(_POLL)
@@ -113,17 +113,18 @@ def _wait_until_settled(road: Contender) -> None:
 def _footprint(road: Contender, sessions: int) -> Footprint:
     own = list(road.device)
     if road.name == "Skerry":
-        own += _workers(road.device[0])
+        own += workers(road.device[0])
     else:
         # sshd forks two processes for each session's connection; the second is the first's child.
         found = [below for pid in road.device for below in _descendants(pid) if _name(below) == "sshd"]
         if sessions and len(found) < sessions:
             raise BenchError(f"{road.name}: {len(found)} processes for {sessions} sessions")
         own += found
-    return Footprint(sum(_field(pid, "Rss") for pid in own), sum(_field(pid, "Pss") for pid in own))
+    return Footprint(sum(field(pid, "Rss") for pid in own), sum(field(pid, "Pss") for pid in own))
 
 
-def _workers(agent: int) -> list[int]:
+def workers(agent: int) -> list[int]:
+    """Return the pids of an agent's own worker processes."""
     return [pid for pid in _descendants(agent) if b"edge_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -136,7 +137,7 @@ def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def _field(pid: int, name: str) -> float:
+def field(pid: int, name: str) -> float:
     """Return one field of the kernel's sum over a process's mappings, in MiB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(f"{name}:"):

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import latency, memory, report, startup, throughput
+from benchmarks import latency, memory, recording, report, startup, throughput
 from benchmarks.pair import Row
 from benchmarks.program import ROOT, BenchError
 
@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "latency": latency,
     "memory": memory,
     "startup": startup,
+    "recording": recording,
 }
 
 

@@ -22,14 +22,15 @@ def measure(directory: Path, *, turns: int, quick: bool) -> list[Row]:
     """Return the rows: download without and with a terminal, and upload, each against both settings of OpenSSH."""
     size = (256 if not quick else _QUICK) * 1024 * 1024
     with ExitStack() as stack:
-        ours = stack.enter_context(skerry(directory / "skerry"))
+        # OpenSSH records nothing; what recording costs is measured in `recording`.
+        ours = stack.enter_context(skerry(directory / "skerry", recording="off"))
         same = stack.enter_context(openssh(directory / "same", cipher=CIPHER))
         default = stack.enter_context(openssh(directory / "default"))
         roads = (ours, same, default)
         rows = []
         for what, job in (
-            ("download", lambda road: _download(road, size)),
-            ("download, PTY", lambda road: _download(road, size, road.force_pty)),
+            ("download", lambda road: download(road, size)),
+            ("download, PTY", lambda road: download(road, size, road.force_pty)),
             ("upload", lambda road: _upload(road, size)),
         ):
             rows += _compare(what, roads, job, turns)
@@ -50,12 +51,16 @@ def _bound(job: Callable[[Contender], float], road: Contender) -> Callable[[], f
     return lambda: job(road)
 
 
-def _download(road: Contender, size: int, *options: str) -> float:
-    """Return megabytes a second of one download. What is counted is what arrived."""
+def download(road: Contender, size: int, *options: str, source: str = "/dev/zero") -> float:
+    """Return megabytes a second of one download of the device's `source`. What is counted is what arrived.
+
+    A terminal is told to leave line ends as they are.
+    """
     with subprocess.Popen(["wc", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as counter:
         assert counter.stdin
         assert counter.stdout
-        took = seconds(road.ssh(f"head -c {size} /dev/zero", *options), road.variables, stdout=counter.stdin.fileno())
+        remote = f"{'stty -onlcr; ' if options else ''}head -c {size} {source}"
+        took = seconds(road.ssh(remote, *options), road.variables, stdout=counter.stdin.fileno())
         counter.stdin.close()
         _check(int(counter.stdout.read()), size, road)
     return size / _MEGA / took

@@ -11,6 +11,7 @@ import fcntl
 import getpass
 import html.parser
 import http.client
+import json
 import os
 import re
 import secrets
@@ -216,6 +217,28 @@ def start_devices(stack: ExitStack, tctl: Sequence[str]) -> tuple[str, str]:
     return controller, pin
 
 
+def await_recording(node: str) -> str:
+    """Wait until the recording of the session on a device is with the controller, and return the session's id."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        listing = ["tsh", "recordings", "ls", "--format=json"]
+        done = subprocess.run(listing, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        for entry in json.loads(done.stdout) if done.returncode == 0 else []:
+            if entry["hostname"] == node and entry["state"] == "complete":
+                return str(entry["session"])
+        time.sleep(0.2)
+    raise DemoError(f"no recording came from {node} within {PATIENCE:.0f} s: look into {HOME / node}.log")
+
+
+def play_back(tctl: Sequence[str]) -> None:
+    """Show the recording of what was done on a device."""
+    say("What was done is on record: sealed and encrypted on the device, uploaded by itself, played back to the user.")
+    session = await_recording("edge-1")
+    run(["tsh", "recordings", "ls"])
+    run(["tsh", "play", session, "--format=text"])
+    run([*tctl, "recordings", "verify", session])
+
+
 def claim_home(stack: ExitStack) -> None:
     """Make ./var/demo anew, for this demonstration alone."""
     HOME.parent.mkdir(exist_ok=True)
@@ -257,7 +280,8 @@ def live(stack: ExitStack, *, once: bool) -> None:
     run(["tsh", "ssh", f"{getpass.getuser()}@edge-1", f"uname -n; id -un; {BIN}/edge-agent status"])
     run(["tsh", "ssh", f"{getpass.getuser()}@site=lighthouse", "echo hello from $SSH_SKERRY_NODE_NAME"])
     run(["tsh", "status"])
-    say("What was done is on the audit log, each line chained to the one before.")
+    play_back(tctl)
+    say("It is on the audit log, too, each line chained to the one before.")
     run([*tctl, "audit", "ls", "--last", "8"])
     run([*tctl, "audit", "verify"])
     if once:

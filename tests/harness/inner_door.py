@@ -17,7 +17,9 @@ from edge_agent.config import Settings
 from edge_agent.identity import DataDirectory, Identity, generate_keys
 from edge_agent.join import make_request
 from edge_agent.party import House
+from edge_agent.session_audit import Report
 from edge_agent.ssh_server import NodeServer
+from edge_agent.studio import Studio
 from protocol.access import AccessTarget
 from protocol.events import EventKind, Json
 from protocol.names import parse_node_name, parse_token
@@ -44,8 +46,14 @@ def _report_nowhere(kind: EventKind, fields: Mapping[str, Json]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def inner_door(controller: SimulatedController, *, login_grace: float) -> AsyncIterator[int]:
-    """Serve on a port of 127.0.0.1, and yield it."""
+async def inner_door(
+    controller: SimulatedController,
+    *,
+    login_grace: float,
+    studio: Studio | None = None,
+    report: Report = _report_nowhere,
+) -> AsyncIterator[int]:
+    """Serve on a port of 127.0.0.1, and yield it. Sessions are recorded by `studio`, where there is one."""
     identity = joined_identity(controller, controller.directory)
     children = Children(asyncio.get_running_loop())
     house = House(
@@ -53,9 +61,10 @@ async def inner_door(controller: SimulatedController, *, login_grace: float) -> 
         node={"server_id": identity.granted.node_id, "server_hostname": identity.granted.name},
         variables={},
         children=children,
-        report=_report_nowhere,
+        report=report,
         clock=lambda: datetime.now(UTC),
         euid=os.geteuid(),
+        studio=studio,
     )
     node = NodeServer(identity, house, login_grace=login_grace)
 
@@ -75,10 +84,15 @@ async def inner_door(controller: SimulatedController, *, login_grace: float) -> 
 
 @contextlib.asynccontextmanager
 async def inner_client(
-    controller: SimulatedController, person: Person, login: str
+    controller: SimulatedController,
+    person: Person,
+    login: str,
+    *,
+    studio: Studio | None = None,
+    report: Report = _report_nowhere,
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """Serve, and yield a connection of `person`'s: of a client that can misbehave as OpenSSH's never would."""
-    async with inner_door(controller, login_grace=20) as port:
+    async with inner_door(controller, login_grace=20, studio=studio, report=report) as port:
         connection = await asyncssh.connect(
             "127.0.0.1",
             port,

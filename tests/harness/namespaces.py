@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,16 @@ table ip nat {
   }
 }
 """
+# What the device sends to one port, counted where it passes.
+_METER = """
+table inet counting {
+  chain forward { type filter hook forward priority -10; policy accept;
+    iifname "lan" tcp dport %d counter
+  }
+}
+"""
+# A cheap modem keeps what does not fit for many seconds, and so delays all that comes after it.
+_MODEM_BUFFER = 64 * 1024
 
 
 def _run(*command: str, typed: str | None = None) -> None:
@@ -97,6 +108,32 @@ class Internet:
     controller: Namespace
     gateway: Namespace
     device: Namespace
+
+    def cut(self) -> None:
+        """Take down the gateway's link to the device: packets vanish, and neither end is told."""
+        _run("ip", "-n", self.gateway.name, "link", "set", "lan", "down")
+
+    def mend(self) -> None:
+        """Put it up again."""
+        _run("ip", "-n", self.gateway.name, "link", "set", "lan", "up")
+
+    def narrow(self, kbits: int) -> None:
+        """Let no more than so many kbit/s through the gateway in each direction, with a modem's deep buffer."""
+        for link in ("wan", "lan"):
+            shape = ["tbf", "rate", f"{kbits}kbit", "burst", "1600", "limit", str(_MODEM_BUFFER)]
+            _run("tc", "-n", self.gateway.name, "qdisc", "replace", "dev", link, "root", *shape)
+
+    def meter(self, port: int) -> Callable[[], int]:
+        """Count what the device sends to `port`; return what tells the bytes since, headers of TCP and IP included."""
+        _run(*self.gateway.prefix, "nft", "-f", "-", typed=_METER % port)
+        command = [*self.gateway.prefix, "nft", "-j", "list", "table", "inet", "counting"]
+
+        def read() -> int:
+            told = json.loads(subprocess.run(command, capture_output=True, timeout=20, check=True).stdout)
+            rules = [part["rule"]["expr"] for part in told["nftables"] if "rule" in part]
+            return sum(int(term["counter"]["bytes"]) for rule in rules for term in rule if "counter" in term)
+
+        return read
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Agent:
     name: str
     node_id: str
     data_dir: Path
+    prefix: tuple[str, ...] = ()  # what stands in front of its command, such as ``ip netns exec NAME``
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -286,22 +288,46 @@ class RealCluster:
             *options,
         ]
 
-    def start_agent(self, name: str, labels: str = "", *, prefix: tuple[str, ...] = (), folder: str = "") -> Agent:
-        """Start a device with a token of its own, and wait until its tunnel is up at both ends."""
+    def start_agent(
+        self,
+        name: str,
+        labels: str = "",
+        *,
+        prefix: tuple[str, ...] = (),
+        folder: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ) -> Agent:
+        """Start a device with a token of its own, and wait until its tunnel is up at both ends.
+
+        `settings` are what its edge_agent.yaml says.
+        """
         token = self.token(*([f"--labels={labels}"] if labels else []))
         options = [f"--data-dir={self.folder / folder}"] if folder else []
+        kept = self._write_settings(name, settings)
         mark = self.controller.mark()
-        program = self.run(f"agent {name}", [*prefix, *self.agent_command(name, token, *options)])
+        program = self.run(f"agent {name}", [*prefix, *self.agent_command(name, token, *options, *kept)])
         node_id = program.await_line(r"joined cluster \S+ as \S+ \(([0-9a-f-]{36})\)")[1]
         self.await_tunnel(node_id, since=mark)
-        return Agent(program, name, node_id, self.folder / (folder or name))
+        return Agent(program, name, node_id, self.folder / (folder or name), prefix, kept)
+
+    def _write_settings(self, name: str, settings: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Write a device's edge_agent.yaml, and return the option that names it."""
+        if settings is None:
+            return ()
+        path = self.folder / f"{name}.yaml"
+        path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+        return (f"--config={path}",)
 
     def restart_agent(self, agent: Agent) -> None:
         """Start a device again on what it has kept, without a token; its program must have ended."""
         mark = self.controller.mark()
-        command = [str(BIN / "edge-agent"), "start", f"--controller={self.address('web')}"]
-        agent.program = self.run(f"agent {agent.name}", [*command, f"--data-dir={agent.data_dir}"])
+        self.relaunch_agent(agent)
         self.await_tunnel(agent.node_id, since=mark)
+
+    def relaunch_agent(self, agent: Agent) -> None:
+        """Start a device again as `restart_agent` does, and wait for nothing. It knows where its controller is."""
+        command = [*agent.prefix, str(BIN / "edge-agent"), "start", f"--data-dir={agent.data_dir}", *agent.options]
+        agent.program = self.run(f"agent {agent.name}", command)
 
     def await_tunnel(self, node_id: str, *, since: int) -> None:
         """Wait until the controller says that the node's tunnel is up."""

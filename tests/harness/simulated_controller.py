@@ -15,6 +15,7 @@ import ipaddress
 import json
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from protocol import limits
+from protocol import endpoints, limits
 from protocol.certificates import (
     CertificateOrder,
     HostIdentity,
@@ -54,10 +55,13 @@ from protocol.decision import Granted, Refused
 from protocol.events import BY_CODE, BadEventError, check_event
 from protocol.messages import EventBatch, EventReceipt, JoinReply, JoinRequest, MessageError, NodeEvent, join_statement
 from protocol.names import ClusterName, Login, NodeId, RoleName, UserName
+from protocol.recording import cipher
+from protocol.recordings import Mode, RecordingTerms
 from protocol.ssh.certificate import key_blob
 from protocol.ssh.gate import Gate
 
 CLUSTER = ClusterName("simulated")
+RECORDING_KEY_ID = "00000000-0000-4000-8000-00000000000a"
 TOKEN = "insecure-test-token-0123456789"
 _PEM = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 _WAIT = 15.0
@@ -163,6 +167,8 @@ class SimulatedController:
         answer: what join answers instead; None to join.
         fixed_labels: the only labels a node gets; None for those it claims.
         tunnel_words: a reason with which the tunnel door ends each connection; empty to serve.
+        mode: how sessions are recorded; None for a controller that knows nothing of recordings.
+        recording_key: the private half of the key that recordings are locked for.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -177,6 +183,9 @@ class SimulatedController:
         self.fixed_labels: dict[str, str] | None = None
         self.api_is_down = False
         self.tunnel_words = ""
+        self.mode: Mode | None = "strict"
+        self.record_input = False
+        self.recording_key, self._recording_public = cipher.generate()
         self.proxy_name: str = CLUSTER
         self.tunnel_refuses = False
         self.tunnel_takes_no_forward = False
@@ -224,6 +233,13 @@ class SimulatedController:
             found = self._condition.wait_for(ready, timeout)
             assert found, f"waited {timeout} s in vain for {what}"
             return found
+
+    def wait_for_looking(self, ready: Callable[[], bool], what: str, timeout: float = _WAIT) -> None:
+        """Return once `ready` is true: for what another process does to files, which happens to nobody here."""
+        deadline = time.monotonic() + timeout
+        while not ready():
+            assert time.monotonic() < deadline, f"waited {timeout} s in vain for {what}"
+            time.sleep(0.02)
 
     def happened(self) -> None:
         with self._condition:
@@ -322,9 +338,17 @@ class SimulatedController:
             tls_authorities=(self.tls_ca.pem,),
             tunnel_address=f":{self.tunnel_port}",
             api_address=f":{self.api_port}",
+            recording=self.recording_terms(),
         )
         self.joins.append(request)
         return reply
+
+    def recording_terms(self) -> RecordingTerms | None:
+        """Return how sessions are to be recorded."""
+        if self.mode is None:
+            return None
+        now = round(datetime.now(UTC).timestamp() * 1000)
+        return RecordingTerms(self.mode, self.record_input, RECORDING_KEY_ID, self._recording_public, now)
 
     def take_events(self, body: bytes) -> EventReceipt:
         """Keep a batch of events, each number once."""
@@ -542,9 +566,19 @@ def _api_handler(simulated: SimulatedController) -> type[BaseHTTPRequestHandler]
     class ApiHandler(_Handler):
         controller = simulated
 
+        def do_GET(self) -> None:
+            self._note()
+            terms = simulated.recording_terms()
+            if simulated.api_is_down:
+                self._reply(503, {"error": {"message": "not now"}}, {"Retry-After": "1"})
+            elif self.path != endpoints.RECORDING_TERMS.path or terms is None:
+                self._reply(404, {"error": {"message": "no such thing here"}})
+            else:
+                self._reply(200, terms.to_dict())
+
         def do_POST(self) -> None:
             body = self._note()
-            if simulated.api_is_down:
+            if simulated.api_is_down or self.path.startswith(endpoints.UPLOADS):
                 self._reply(503, {"error": {"message": "not now"}}, {"Retry-After": "1"})
                 return
             try:

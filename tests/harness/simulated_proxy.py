@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,7 @@ from protocol.ssh.certificate import key_blob
 from protocol.ssh.gate import Gate
 from tests.harness.empty_home import with_empty_homes
 from tests.harness.simulated_authority import SshAuthority, WebAuthority, private_pem, public_line
+from tests.harness.simulated_recordings import SimulatedRecordings
 
 CLUSTER = names.parse_cluster_name("harbour")
 PASSWORD = "insecure correct horse"
@@ -67,6 +68,7 @@ class SimulatedProxy:
         requests: method, path and body of what reached the web door.
         channels: what the client door was asked to open.
         traps: names on which it drops the connection instead of answering.
+        recordings: the recordings that the web door shows.
     """
 
     folder: Path
@@ -79,6 +81,7 @@ class SimulatedProxy:
     traps: set[str] = field(default_factory=set)
     nodes: list[SimulatedNode] = field(default_factory=list)
     signed_out: bool = False
+    recordings: SimulatedRecordings = field(default_factory=SimulatedRecordings)
 
     def __post_init__(self) -> None:
         self.user_ca, self.host_ca = SshAuthority(), SshAuthority()
@@ -162,6 +165,7 @@ class SimulatedProxy:
 
 class _WebDoor(http.server.BaseHTTPRequestHandler):
     proxy: SimulatedProxy
+    protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Say nothing."""
@@ -175,6 +179,8 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
             self._answer(200, {"anchors": proxy.web_ca.pem})
         elif self.path == "/v1/nodes" and self._signed_in():
             self._answer(200, NodeList(tuple(node.entry() for node in proxy.nodes)).to_dict())
+        elif self.path.startswith("/v1/recordings") and self._signed_in():
+            self._answer_for_recordings()
 
     def do_POST(self) -> None:
         proxy = self.proxy
@@ -186,6 +192,15 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
         elif self.path == "/v1/sign-out" and self._signed_in():
             proxy.signed_out = True
             self._answer(200, {})
+        elif self.path.startswith("/v1/recordings") and self._signed_in():
+            self._answer_for_recordings()
+
+    def _answer_for_recordings(self) -> None:
+        reply = self.proxy.recordings.answer(self.command, self.path)
+        if reply is None:
+            self.close_connection = True
+        else:
+            self._send(*reply)
 
     def _signed_in(self) -> bool:
         known = self.headers["Authorization"] == f"Bearer {TOKEN}" and not self.proxy.signed_out
@@ -194,9 +209,12 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
         return known
 
     def _answer(self, status: int, value: object) -> None:
-        data = json.dumps(value).encode()
+        self._send(status, {}, json.dumps(value).encode())
+
+    def _send(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        for name, text in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(data)
 

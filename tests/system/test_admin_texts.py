@@ -120,7 +120,7 @@ def test_user_listing_tells_who_has_yet_to_enrol(cluster: RealCluster) -> None:
     cluster.add_user("frank")
     cluster.invite("grace", f"{LOGIN},pi")
     rows = [line.split() for line in cluster.tctl("users", "ls").stdout.splitlines()[2:]]
-    assert rows == [["frank", LOGIN, "active"], ["grace", f"{LOGIN},pi", "invited"]]
+    assert rows == [["frank", "access", LOGIN, "active"], ["grace", "access", f"{LOGIN},pi", "invited"]]
 
 
 def test_removing_a_node_cuts_it_off_and_leaves_the_others(cluster: RealCluster) -> None:

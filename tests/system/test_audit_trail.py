@@ -110,6 +110,7 @@ def work_in_sessions(cluster: RealCluster, trail: Trail, alice: Person, node_id:
     terminal.close()
     shell = trail.expect("T2004I", interactive=True, exitCode=6, **session)
     trail.expect("T2000I", sid=shell["sid"], size="97:31", interactive=True)
+    trail.expect("T2005I", sid=shell["sid"], state="complete", user="alice", server_id=node_id)
     copy_a_file(cluster, alice)
     trail.expect("T3001I", name="sftp", exitCode=0, **session)
     assert cluster.tsh(alice, "ssh", "nobody-here@edge-1", "true").returncode != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,12 +35,18 @@ def test_demonstration_ends_by_itself_and_shows_every_command_before_its_output(
         "tsh ls",
         "tsh ssh",
         "tsh status",
+        "tsh recordings ls",
+        "tsh play ",
+        "tctl -c var/demo/controller.yaml recordings verify ",
     ]
     places = [log.index(f"$ {command}") for command in commands]
     assert places == sorted(places)
     assert "edge-1    ⟵ Tunnel site=harbour\n" in log
     assert "hello from edge-2\n" in log
     assert "The audit log is intact" in log
+    played = log[places[-2] : places[-1]]
+    assert "User ID    : alice" in played
+    assert re.search(r"^intact: \d+ records, session ", log[places[-1] :], re.MULTILINE)
     assert os.listdir(tmp_path / "var") == ["demo"]  # noqa: PTH208 - names are compared
 
 
