@@ -39,7 +39,7 @@ def search(desk: Desk) -> None:
 def packages(desk: Desk) -> None:
     """Update and install software."""
     random, chosen = desk.random, desk.random.sample(PACKAGES, 6)
-    base = "http://deb.debian.org/debian bookworm"
+    base = "http://packages.example.org/debian bookworm"
     desk.type("sudo apt update")
     desk.enter()
     hits = [f"{random.choice(('Hit', 'Get'))}:{n} {base}{s} InRelease" for n, s in enumerate(("", "-updates"), 1)]
@@ -224,7 +224,7 @@ def _installing(random: Random, chosen: list[str]) -> list[str]:
     for number, package in enumerate(chosen, 1):
         version = _version(random)
         lines += [
-            f"Get:{number} http://deb.debian.org/debian bookworm/main amd64 {package} amd64 {version} [{number}4.2 kB]",
+            f"Get:{number} http://packages.example.org/debian bookworm/main amd64 {package} amd64 {version} [{number}4.2 kB]",
             f"Selecting previously unselected package {package}.",
             f"Preparing to unpack .../{package}_{version}_amd64.deb ...",
             f"Unpacking {package} ({version}) ...",
