@@ -138,7 +138,9 @@ def test_a_login_shell_knows_that_it_is_one_and_hears_of_resizing(shell: Shell, 
 
 def test_control_c_reaches_the_program_in_the_foreground(shell: Shell, person: Person) -> None:
     command = shell.command(person)
-    child = pexpect.spawn(command[0], [*command[1:], "-tt", "echo up; sleep 60; echo code=$?"], timeout=15)
+    # The program that is to be interrupted says so itself: while it is being started the key would be the shell's.
+    script = "sh -c 'echo up; exec sleep 60'; echo code=$?"
+    child = pexpect.spawn(command[0], [*command[1:], "-tt", script], timeout=15)
     child.expect("up")
     child.sendintr()
     child.expect(pexpect.EOF)
