@@ -54,13 +54,42 @@ INVITE_REFUSED = _kind("user.invite", "SK003W", "success error addr.remote", "us
 MFA_ADD = _kind("mfa.add", "T1006I", "user mfa_device_name mfa_device_type mfa_device_uuid", "addr.remote")
 RESET_CREATE = _kind("reset_password_token.create", "T6000I", "user name ttl")
 CERT_CREATE = _kind("cert.create", "TC000I", "user cert_type serial expires", "roles logins addr.remote")
-JOIN_TOKEN_CREATE = _kind("join_token.create", "TJT00I", "user roles join_method expires token", "labels uses")
+JOIN_TOKEN_CREATE = _kind(
+    "join_token.create", "TJT00I", "user roles join_method expires token", "labels uses approve ephemeral"
+)
 JOIN_TOKEN_DELETE = _kind("join_token.delete", "SK010I", "user token")
 INSTANCE_JOIN = _kind(
-    "instance.join", "TJ002I", "success host_id node_name role method token addr.remote", "labels version"
+    "instance.join",
+    "TJ002I",
+    "success host_id node_name role method token addr.remote",
+    "labels version generation repeated",
 )
 INSTANCE_JOIN_FAILED = _kind("instance.join", "TJ002E", "success error addr.remote", "node_name token check")
-NODE_DELETE = _kind("node.delete", "SK013I", "user name server_id server_hostname")
+NODE_DELETE = _kind("node.delete", "SK013I", "user name server_id server_hostname", "reason")
+NODE_PENDING = _kind("node.pending", "SK014I", "host_id node_name token addr.remote", "labels version repeated")
+NODE_APPROVE = _kind("node.approve", "SK015I", "user server_id server_hostname")
+NODE_REJECT = _kind("node.reject", "SK016I", "user server_id server_hostname")
+NODE_LABEL = _kind("node.label", "SK017I", "user server_id server_hostname labels", "before")
+NODE_ONLINE = _kind("node.online", "SK040I", "server_id server_hostname", "offline_since version count")
+NODE_OFFLINE = _kind("node.offline", "SK041I", "server_id server_hostname reason", "last_seen count")
+NODE_RENEW = _kind(
+    "node.renew", "SK043I", "server_id server_hostname generation expires addr.remote", "version repeated expected"
+)
+NODE_RENEW_FAILED = _kind(
+    "node.renew", "SK043W", "success error addr.remote", "server_id server_hostname generation check"
+)
+# Two devices with one identity: a copied disk.
+CERT_GENERATION_MISMATCH = _kind(
+    "cert.generation_mismatch", "TCB03W", "server_id server_hostname reason", "generation expected addr.remote lock"
+)
+LOCK_CREATED = _kind("lock.created", "TLK00I", "user name target", "message expires")
+LOCK_DELETED = _kind("lock.deleted", "TLK01I", "user name target")
+CA_ROTATE = _kind("cert_authority.rotate", "SK048I", "user type phase", "before key_id")
+POLICY_UPDATE = _kind("policy.update", "SK044I", "version changed")
+# What a node sent over MQTT was not taken: told once, and then counted.
+PRESENCE_REFUSED = _kind("presence.refused", "SK045W", "server_id success error", "server_hostname check count")
+BROKER_DOWN = _kind("broker.down", "SK046W", "error")
+BROKER_UP = _kind("broker.up", "SK047I", "", "down_since")
 CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
 # A crash in the middle of a write left part of a line. It was ended where it was, and stands before this event.
 AUDIT_RECOVERED = _kind("audit.recovered", "SK021W", "file bytes after")

@@ -45,7 +45,7 @@ class Fields:
 def text(value: object) -> str:
     """Read a text of bounded length that is Unicode. Raises `MessageError`."""
     # Half a surrogate pair is text to JSON and to Python, but can be neither sent, signed nor shown.
-    if not isinstance(value, str) or len(value) > _TEXT_MAX or not _is_unicode(value):
+    if not isinstance(value, str) or len(value) > _TEXT_MAX or not is_unicode(value):
         message = f"not a text of at most {_TEXT_MAX} characters"
         raise MessageError(message)
     return value
@@ -58,7 +58,8 @@ def address(value: object) -> str:
     return found
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
+    """Tell whether a text can be encoded: half a surrogate pair cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

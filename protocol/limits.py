@@ -11,6 +11,13 @@ from datetime import timedelta
 # --- clocks -----------------------------------------------------------------------------------------------------
 # How far two clocks in one cluster may differ before certificates are judged wrongly.
 CLOCK_LEEWAY = timedelta(minutes=1)
+# A device's clock so far behind has no battery.
+CLOCK_FAR = timedelta(days=1)
+# The last good time is written to the device's disk again after so long.
+CLOCK_KEEP = timedelta(minutes=15)
+# The clock and the time that passed differ by more than this: somebody set the clock, or the machine slept.
+CLOCK_JUMP = timedelta(seconds=5)
+MILLISECOND = timedelta(milliseconds=1)
 
 # --- people -----------------------------------------------------------------------------------------------------
 PASSWORD_MIN_CHARS = 12
@@ -40,8 +47,38 @@ JOIN_TOKEN_TTL_MAX = timedelta(days=30)
 # How long a join token is remembered once it is good for nothing, so that the audit log can say why.
 JOIN_TOKEN_MEMORY = timedelta(days=1)
 HOST_CERTIFICATE_TTL = timedelta(days=30)
+# A certificate is renewed when so much of its life is over; nodes spread it over the time that follows.
+RENEW_AFTER = 2 / 3
+RENEW_SPREAD = timedelta(hours=6)
+# In a rotation, all nodes renew at once: within this.
+ROTATION_SPREAD = timedelta(minutes=2)
+RENEW_RETRY_MAX = timedelta(hours=1)
+# A challenge is good once, and for so long.
+CHALLENGE_TTL = timedelta(minutes=2)
+# How often a node that waits for approval asks.
+PENDING_RETRY = timedelta(seconds=15)
+PENDING_NODES_MAX = 1000
+# TLS certificates of one node that have not expired: each is kept in mind, to be revoked with the node.
+TLS_CERTIFICATES_MAX = 64
+# When all these places are taken, the oldest is given away so often, since answers get lost: an honest node that asks
+# again every hour goes on, and one that asks without end fills no list of certificates that are taken back.
+TLS_CERTIFICATE_PLACE = RENEW_RETRY_MAX / 3
+# A spent challenge is remembered for longer than any clock here could still accept it.
+CHALLENGE_MEMORY = CHALLENGE_TTL + 2 * CLOCK_LEEWAY
+# What the controller made of a clone is not done again within this, however many of its doors see the two.
+CLONE_MEMORY = timedelta(minutes=1)
+# A broker that is not ours may have made up the signs of a clone: nobody is locked, and it is told again after so long.
+CLONE_ALARM_AGAIN = timedelta(hours=1)
+# How long the key of a node that was removed is remembered: longer than a token that it spent can live.
+REMOVED_KEY_MEMORY = JOIN_TOKEN_TTL_MAX + CLOCK_LEEWAY
+EPHEMERAL_MIN = timedelta(minutes=5)
+EPHEMERAL_MAX = timedelta(days=365)
 CA_CERTIFICATE_TTL = timedelta(days=3650)
 WEB_CERTIFICATE_TTL = timedelta(days=90)
+# In a rotation of the TLS CA, the key that takes over is signed by the other: who knows that one alone is led for so
+# long. A node that was away for longer comes home by the host CA. Back to the old key, for those who came meanwhile.
+CROSS_CERTIFICATE_TTL = HOST_CERTIFICATE_TTL
+CROSS_BACK_TTL = timedelta(days=7)
 LABELS_MAX = 32
 
 # --- the reverse tunnel -----------------------------------------------------------------------------------------
@@ -59,6 +96,54 @@ CHANNEL_OPEN_TIMEOUT = timedelta(seconds=15)
 UNAUTHENTICATED_CONNECTIONS = 256
 # Of those, from one IPv4 address or one IPv6 network of 64 bits.
 UNAUTHENTICATED_PER_NETWORK = 32
+
+# --- presence and control over MQTT -----------------------------------------------------------------------------
+HEARTBEAT_INTERVAL = timedelta(seconds=30)
+HEARTBEAT_MIN_SECONDS = 5
+HEARTBEAT_MAX_SECONDS = 3600
+# The broker gives a silent client up after one and a half of what it was told (MQTT 3.1.1 section 3.1.2.10); with the
+# second that it takes to look, a link that died silently is told within 45 s.
+MQTT_KEEPALIVE = HEARTBEAT_INTERVAL - timedelta(seconds=1)
+# What was sent and not acknowledged by the peer's system for so long: the link is dead (TCP_USER_TIMEOUT).
+LINK_SILENCE_MAX = timedelta(seconds=20)
+# While heartbeats tell that the link lives, the tunnel itself is asked so rarely: its NAT entry must not be forgotten.
+TUNNEL_KEEPALIVE_IDLE = timedelta(seconds=150)
+# The kernel asks where even that did not come: it has nothing to do while both ends are there.
+TUNNEL_TCP_KEEPALIVE = TUNNEL_KEEPALIVE_IDLE + timedelta(seconds=30)
+# A tunnel that may be dead, as heartbeats no longer come or go, is asked so often until KEEPALIVE_MISSES are over.
+TUNNEL_PROBE = timedelta(seconds=5)
+# A node that was not heard of for so many of its intervals is stale, and then offline.
+STALE_AFTER_BEATS = 2
+OFFLINE_AFTER_BEATS = 4
+# A change is told to the audit log when it has lasted so long; of one that flaps, so many within an hour.
+PRESENCE_SETTLE = timedelta(seconds=10)
+PRESENCE_EVENTS_PER_HOUR = 6
+# The controller notes so often that it is watching: who was online then, was seen then.
+PRESENCE_WATCH = timedelta(minutes=5)
+NODE_STATE_MAX = 1024
+BEAT_MAX = 512
+# What one node may say; what is more is dropped, and the node muted for a while.
+MESSAGES_PER_MINUTE = 120
+MESSAGES_BURST = 60
+MUTE = timedelta(minutes=10)
+MQTT_MESSAGE_MAX = 256 * 1024
+PULSE_INTERVAL = timedelta(minutes=4)
+# A node's view of locks is stale when it has heard nothing from the controller for so long: two pulses and more.
+LOCKS_STALE = 2.5 * PULSE_INTERVAL
+LOCKS_MAX = 500
+# Of those, the controller keeps so many for itself: for nodes of which it finds two.
+LOCKS_RESERVED = 20
+LOCK_MESSAGE_MAX_CHARS = 200
+# All locks together, as they travel in the policy document; what is left of POLICY_MAX is for authorities.
+LOCKS_SIZE_MAX = 144 * 1024
+# The store is looked at so often for what changes the policy document.
+CONTROL_LOOK = timedelta(milliseconds=250)
+# Nodes that say they hold a policy above ours make the controller go beyond it so often: each time all nodes are told.
+POLICY_OUTRUN_AGAIN = timedelta(hours=1)
+# A version further ahead of our clock than this none of our clocks can have given out.
+POLICY_AHEAD_MAX = timedelta(minutes=5)
+# The policy document, as text; an endorsement of it fits MQTT_MESSAGE_MAX.
+POLICY_MAX = 200 * 1024
 
 # --- channels ---------------------------------------------------------------------------------------------------
 CHANNELS_PER_CONNECTION = 64

@@ -6,13 +6,14 @@ names the field and is safe to send back. Unknown fields are passed over, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import cast
+from typing import Any, Literal, cast, get_args
 
 from protocol import limits, names
+from protocol.endorsement import Endorsed
 from protocol.events import Json
-from protocol.fields import Fields, MessageError, address, decode, list_of, mapping, text, whole
+from protocol.fields import Fields, MessageError, address, decode, flag, list_of, mapping, text, whole
 from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, TokenText, UserName
 from protocol.recordings import RecordingTerms
 from protocol.secret import Secret
@@ -35,11 +36,26 @@ __all__ = [
 ]
 
 
+# online: it is heard of and holds its tunnel; tunnel down: it is heard of, and cannot be worked on; stale: nobody can
+# say for certain (it should have been heard of, or the broker is away); offline: it said goodbye, or its link is gone;
+# pending: it waits for an admin's approval; unknown: it never was there.
+NodeStatus = Literal["online", "tunnel down", "stale", "offline", "pending", "unknown"]
+TunnelState = Literal["up", "down", "unknown"]
+PresenceState = Literal["online", "stale", "offline", "unknown"]
+
+
+def _one_of(kind: Any, otherwise: str) -> Callable[[object], Any]:  # noqa: ANN401 - a Literal and one of its texts
+    """Return a reader of one of a literal's texts; what a newer peer may say beside them is read as `otherwise`."""
+    known = get_args(kind)
+    return lambda value: value if value in known else otherwise
+
+
 @dataclass(frozen=True, slots=True)
 class Ping:
     """What anyone may know of a controller before signing in.
 
-    Addresses are ``HOST:PORT``; an empty HOST means the host under which this controller was reached.
+    Addresses are ``HOST:PORT``; an empty HOST means the host under which this controller was reached. `mqtt_address`
+    is empty where there is no broker.
     """
 
     cluster_name: ClusterName
@@ -47,6 +63,7 @@ class Ping:
     ssh_address: str
     tunnel_address: str
     api_address: str
+    mqtt_address: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
@@ -62,6 +79,7 @@ class Ping:
             ssh_address=fields.take("ssh_address", text),
             tunnel_address=fields.take("tunnel_address", text),
             api_address=fields.take("api_address", text),
+            mqtt_address=fields.get("mqtt_address", text, ""),
         )
 
 
@@ -155,12 +173,30 @@ class SignInReply:
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
-    """One node in a listing. `address` is ``⟵ Tunnel`` for a node that dials out."""
+    """One node in a listing.
+
+    Attributes:
+        address: ``⟵ Tunnel`` for a node that dials out.
+        status: what people go by: see `controller.policy.liveness` for how it is made of the two facts below.
+        since: when that last changed, milliseconds since 1970; None where it is not known.
+        tunnel: whether the proxy holds its tunnel.
+        presence: what MQTT says.
+        reason: why it is offline; empty where it is not, or nobody knows.
+        last_seen: when it was last heard of, milliseconds since 1970.
+        version: the agent's.
+    """
 
     node_id: NodeId
     name: NodeName
     address: str
     labels: Mapping[str, str]
+    status: NodeStatus = "unknown"
+    since: int | None = None
+    tunnel: TunnelState = "unknown"
+    presence: PresenceState = "unknown"
+    reason: str = ""
+    last_seen: int | None = None
+    version: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
@@ -169,6 +205,13 @@ class NodeEntry:
             "name": self.name,
             "address": self.address,
             "labels": dict(self.labels),
+            "status": self.status,
+            "since": self.since,
+            "tunnel": self.tunnel,
+            "presence": self.presence,
+            "reason": self.reason,
+            "last_seen": self.last_seen,
+            "version": self.version,
         }
 
     @classmethod
@@ -180,6 +223,13 @@ class NodeEntry:
             name=fields.take("name", names.parse_node_name),
             address=fields.take("address", text),
             labels=fields.take("labels", names.parse_labels),
+            status=fields.get("status", _one_of(NodeStatus, "unknown"), "unknown"),
+            since=fields.get("since", whole, None),
+            tunnel=fields.get("tunnel", _one_of(TunnelState, "unknown"), "unknown"),
+            presence=fields.get("presence", _one_of(PresenceState, "unknown"), "unknown"),
+            reason=fields.get("reason", text, ""),
+            last_seen=fields.get("last_seen", whole, None),
+            version=fields.get("version", text, ""),
         )
 
 
@@ -256,9 +306,10 @@ def join_statement(token: str, ssh_public_key: str, tls_request: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class JoinReply:
-    """What a node gets when it has joined.
+    """What a node gets when it has joined, and when it has renewed its certificates.
 
     Attributes:
+        pending: whether it waits for an admin's approval: it has no certificates yet, and asks for them by renewing.
         host_certificate: OpenSSH host certificate, one line.
         tls_certificate: X.509 certificate in PEM, for the machine API.
         user_authorities: the user CA's public keys, one line each.
@@ -266,6 +317,10 @@ class JoinReply:
         tls_authorities: the TLS CA's certificates in PEM.
         labels: the labels the node has from now on.
         recording: how it is to record; None from a controller that does not say.
+        mqtt_address: the broker's; empty where there is none.
+        generation: of these certificates; 0 while it is pending.
+        policy: the policy document of the moment; None from a controller that has none.
+        node: the document for this node alone; None where an admin has changed nothing since it joined.
     """
 
     node_id: NodeId
@@ -280,6 +335,11 @@ class JoinReply:
     tunnel_address: str
     api_address: str
     recording: RecordingTerms | None = None
+    mqtt_address: str = ""
+    generation: int = 1
+    pending: bool = False
+    policy: Endorsed | None = None
+    node: Endorsed | None = None
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
@@ -288,6 +348,8 @@ class JoinReply:
             asdict(self)
             | {
                 "recording": self.recording.to_dict() if self.recording else None,
+                "policy": self.policy.to_dict() if self.policy else None,
+                "node": self.node.to_dict() if self.node else None,
                 "labels": dict(self.labels),
                 "user_authorities": list(self.user_authorities),
                 "host_authorities": list(self.host_authorities),
@@ -312,7 +374,16 @@ class JoinReply:
             tunnel_address=fields.take("tunnel_address", address),
             api_address=fields.take("api_address", address),
             recording=fields.get("recording", RecordingTerms.from_dict, None),
+            mqtt_address=fields.get("mqtt_address", _optional_address, ""),
+            generation=fields.get("generation", whole, 1),
+            pending=fields.get("pending", flag, default=False),
+            policy=fields.get("policy", Endorsed.from_dict, None),
+            node=fields.get("node", Endorsed.from_dict, None),
         )
+
+
+def _optional_address(value: object) -> str:
+    return address(value) if value else ""
 
 
 @dataclass(frozen=True, slots=True)

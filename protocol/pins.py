@@ -53,8 +53,6 @@ def choose_anchors(bundle_pem: str, pins: Collection[str]) -> tuple[str, ...]:
     Raises:
         PinError: `bundle_pem` is no bundle of certificates, a pin is none, or no certificate matches.
     """
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     wanted = {parse_pin(pin) for pin in pins}
     found = {certificate: _pin_of(certificate) for certificate in _load_bundle(bundle_pem)}
     chosen = [certificate for certificate, pin in found.items() if pin in wanted]
@@ -63,7 +61,18 @@ def choose_anchors(bundle_pem: str, pins: Collection[str]) -> tuple[str, ...]:
             f"the controller's certificate authority does not match the CA pin: expected {_listed(wanted)}, "
             f"found {_listed(found.values())}"
         )
-    return tuple(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in chosen)
+    return _as_pem(chosen)
+
+
+def read_bundle(bundle_pem: str) -> tuple[str, ...]:
+    """Return the certificates of a bundle, each in PEM. Raises `PinError` where it is no bundle of certificates."""
+    return _as_pem(_load_bundle(bundle_pem))
+
+
+def _as_pem(certificates: Collection[Certificate]) -> tuple[str, ...]:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return tuple(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
 
 
 def _listed(pins: Collection[str]) -> str:

@@ -35,9 +35,20 @@ class Gate(Generic[I]):
             brought no certificate and was not let in, what came instead. None where nothing was refused.
     """
 
-    def __init__(self, judge: Callable[[SshCertificate, str], Granted[I] | Refused]) -> None:
-        """Make a gate. `judge` takes the certificate and the SSH user name, and establishes who it is."""
+    def __init__(
+        self,
+        judge: Callable[[SshCertificate, str], Granted[I] | Refused],
+        bar: Callable[[I, str], Refused | None] = lambda _identity, _username: None,
+    ) -> None:
+        """Make a gate.
+
+        Args:
+            judge: takes the certificate and the SSH user name, and establishes who it is. Anybody can offer any
+                certificate: it must tell nothing.
+            bar: is asked once the peer has signed with its key: whether it is kept out all the same.
+        """
         self._judge = judge
+        self._bar = bar
         self._offers = 0
         self.identity: I | None = None
         self.refused: Refused | None = None
@@ -53,13 +64,10 @@ class Gate(Generic[I]):
                 return False
             if not msg:
                 return True  # an offer: the peer is asked to sign
-            # RFC 8308 leaves a peer free to sign with what was not announced: SHA-1, say.
-            if signature_algorithm(signature) not in SIGNATURES:
-                self.refused = Refused("signed with an algorithm that is not accepted", "K8")
-                return False
-            key = decode_ssh_certificate(key_data).key
-            if not key.verify(String(connection._session_id) + msg, signature):  # noqa: SLF001 - see above
-                self.refused = Refused("the signature is not by the certified key", "K8")
+            signed = String(connection._session_id) + msg  # noqa: SLF001 - see above
+            problem = _judge_signature(key_data, signed, signature) or self._bar(answer.value, username)
+            if problem is not None:
+                self.refused = problem
                 return False
             self.identity = answer.value
             if self.refused is not None and self.refused.check == NO_CERTIFICATE:
@@ -76,6 +84,15 @@ class Gate(Generic[I]):
             return self._judge(parse_certificate(key_data), username)
         except BadCertificateError as err:
             return Refused(str(err), NO_CERTIFICATE)
+
+
+def _judge_signature(key_data: bytes, signed: bytes, signature: bytes) -> Refused | None:
+    # RFC 8308 leaves a peer free to sign with what was not announced: SHA-1, say.
+    if signature_algorithm(signature) not in SIGNATURES:
+        return Refused("signed with an algorithm that is not accepted", "K8")
+    if not decode_ssh_certificate(key_data).key.verify(signed, signature):
+        return Refused("the signature is not by the certified key", "K8")
+    return None
 
 
 def signature_algorithm(signature: bytes) -> str:

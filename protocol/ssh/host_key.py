@@ -34,12 +34,17 @@ class ExpectedHost:
     role: HostRole
     authorities: Collection[bytes]
 
-    def judge(self, key_data: bytes, now: datetime) -> Refused | None:
-        """Return why the host key in `key_data` does not prove it; None where it does."""
+    def judge(self, key_data: bytes, now: datetime, latest: datetime | None = None) -> Refused | None:
+        """Return why the host key in `key_data` does not prove it; None where it does.
+
+        Who does not know the time gives the earliest that it can be as `now`, and the `latest`.
+        """
         try:
             certificate = parse_certificate(key_data)
         except BadCertificateError:
             return Refused("it has no certificate of this cluster", "K0")
+        if latest:
+            now = min(max(now, certificate.valid_after), latest)
         answer = judge_host_certificate(certificate, authorities=self.authorities, now=now, role=self.role)
         if isinstance(answer, Refused):
             return answer
@@ -55,16 +60,22 @@ class HostKeyCheck:
         refused: why the key was refused; None before, and where it was not.
     """
 
-    def __init__(self, expected: ExpectedHost, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        expected: ExpectedHost,
+        clock: Callable[[], datetime],
+        latest: Callable[[], datetime | None] = lambda: None,
+    ) -> None:
         self._expected = expected
         self._clock = clock
+        self._latest = latest
         self.refused: Refused | None = None
 
     def guard(self, connection: asyncssh.SSHClientConnection) -> None:
         """Stand in for the library's own judgement on `connection`; to be called from `connection_made`."""
 
         def validate_server_host_key(key_data: bytes) -> asyncssh.SSHKey:
-            self.refused = self._expected.judge(key_data, self._clock())
+            self.refused = self._expected.judge(key_data, self._clock(), self._latest())
             if self.refused:
                 raise asyncssh.HostKeyNotVerifiable(self.refused.reason)
             key = decode_ssh_certificate(key_data).key

@@ -6,6 +6,9 @@ is put back once the import is over. What is left out, and why that is safe:
 
 * X.509 in SSH: asyncssh takes ``asyncssh.crypto.x509`` as optional and guards each use. OpenSSH
   certificates are another thing and stay.
+* SFTP and SCP, 1.3 MiB: here they are programs of the device, behind a channel like any other. asyncssh imports both
+  and calls neither unless it is told to serve or to start them.
+* bzip2 and LZMA, which `shutil` takes as optional, for archives that nobody unpacks here.
 * nettle and liboqs, two optional C libraries that it looks for with `ctypes.util.find_library`, which
   starts ldconfig, gcc and ld as child processes. ML-KEM key exchange does not need them.
 * Bytecode: where the environment forbids writing it and the installer wrote none, every start compiles
@@ -19,9 +22,11 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
 
-_OPTIONAL = "asyncssh.crypto.x509"
+_OPTIONAL = ("asyncssh.crypto.x509", "bz2", "lzma")
+_UNUSED = ("asyncssh.sftp", "asyncssh.scp")
 _OPENSSL = ("ssl", "_ssl", "_hashlib")
 
 
@@ -37,7 +42,13 @@ def load_asyncssh(*, without_openssl: bool = False) -> None:
     if without_openssl:
         for name in _OPENSSL:
             sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: "not installed", see _absent
-    with _collector_paused(), _bytecode_kept(), _no_libraries(), _absent(_OPTIONAL):
+    with ExitStack() as stack:
+        for surroundings in (_collector_paused(), _bytecode_kept(), _no_libraries()):
+            stack.enter_context(surroundings)
+        for name in _OPTIONAL:
+            stack.enter_context(_absent(name))
+        for name in _UNUSED:
+            stack.enter_context(_hollow(name))
         importlib.import_module("asyncssh")
 
 
@@ -55,6 +66,35 @@ def _absent(name: str) -> Iterator[None]:
     finally:
         if ours and sys.modules.get(name, name) is None:
             del sys.modules[name]
+
+
+class _LeftOutError(Exception):
+    """Whatever a module that is left out defines; an exception, as some of it may stand after ``except``."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise NotImplementedError("protocol.ssh.lean leaves SFTP and SCP out of asyncssh")
+
+
+class _Hollow(ModuleType):
+    """A module that has every public name."""
+
+    def __getattr__(self, name: str) -> type[_LeftOutError]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _LeftOutError
+
+
+@contextmanager
+def _hollow(name: str) -> Iterator[None]:
+    """Have ``from name import anything`` succeed without the module. Who asks for it afterwards gets the real one."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = _Hollow(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextmanager

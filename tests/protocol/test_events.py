@@ -40,6 +40,8 @@ def test_the_codes_are_teleports_where_teleport_has_the_event() -> None:
         "T3007W": "auth",
         "TJ002I": "instance.join",
         "TJT00I": "join_token.create",
+        "TLK00I": "lock.created",
+        "TLK01I": "lock.deleted",
     }
     assert {code: events.BY_CODE[code].name for code in codes} == codes
 

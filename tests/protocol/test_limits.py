@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from protocol import endpoints, limits
 from protocol.endpoints import Endpoint
@@ -25,6 +26,19 @@ def test_windows_lie_within_each_other() -> None:
     assert limits.JOIN_TOKEN_TTL <= limits.JOIN_TOKEN_TTL_MAX
     assert limits.RECONNECT_FIRST <= limits.RECONNECT_MAX <= limits.RECONNECT_STABLE
     assert limits.AUDIT_FIELD_MAX_CHARS < limits.AUDIT_LINE_MAX
+
+
+def test_a_node_that_is_gone_is_told_by_the_broker_within_45_seconds() -> None:
+    # One and a half of the keepalive (MQTT 3.1.1 section 3.1.2.10), and a second to look.
+    assert limits.MQTT_KEEPALIVE * 1.5 + timedelta(seconds=1) <= timedelta(seconds=45)
+
+
+def test_a_view_of_locks_outlives_one_pulse_that_was_lost() -> None:
+    assert 2 * limits.PULSE_INTERVAL < limits.LOCKS_STALE
+
+
+def test_a_policy_document_holds_all_locks_there_may_be_and_fits_a_message() -> None:
+    assert limits.LOCKS_SIZE_MAX < limits.POLICY_MAX < limits.MQTT_MESSAGE_MAX
 
 
 def test_every_endpoint_has_a_path_of_its_own() -> None:

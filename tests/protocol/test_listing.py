@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from protocol import names
-from protocol.listing import describe_ambiguous, render_nodes, render_recordings
-from protocol.messages import NodeEntry
+from protocol.listing import describe_ambiguous, describe_status, node_json, render_nodes, render_recordings
+from protocol.messages import NodeEntry, NodeStatus
 from protocol.recordings import RecordingEntry
 
 FIRST = names.parse_node_id("ae79f375-633e-4a81-941e-83faf4a3c966")
@@ -24,6 +26,29 @@ def test_nodes_are_listed_by_name_then_id() -> None:
         "example.com ⟵ Tunnel spam=eggs\n"
         "example.com ⟵ Tunnel a=b, foo=bar"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "since", "said"),
+    [
+        ("online", 1795341600000, "online"),
+        ("offline", 1795341600000, "offline since 22 Nov 26 10:00 UTC"),
+        ("offline", None, "offline"),
+        ("offline", 2**62, "offline"),
+        ("tunnel down", None, "tunnel down"),
+    ],
+)
+def test_a_status_is_told_with_the_moment_that_belongs_to_it(status: NodeStatus, since: int | None, said: str) -> None:
+    node = replace(NODES[0], status=status, since=since)
+    assert describe_status(node) == said
+    assert said in render_nodes([node], with_status=True)
+
+
+def test_for_programs_a_node_s_moments_are_text() -> None:
+    node = replace(NODES[0], status="offline", since=1795341600000)
+    told = node_json(node)
+    assert (told["since"], told["last_seen"], told["status"]) == ("2026-11-22T10:00:00.000Z", None, "offline")
+    assert node_json(replace(node, last_seen=0))["last_seen"] == "1970-01-01T00:00:00.000Z"
 
 
 def test_ambiguous_name_lists_candidates_with_ids_and_hints() -> None:

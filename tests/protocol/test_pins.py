@@ -112,3 +112,11 @@ def test_the_certificate_library_is_not_loaded_before_a_pin_is_used() -> None:
         "import sys, protocol.pins as p; p.parse_pin('sha256:' + 'a' * 64); sys.exit('cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+
+
+def test_a_bundle_is_read_certificate_by_certificate() -> None:
+    made = [certificate(ec.generate_private_key(ec.SECP256R1()), str(count)) for count in range(2)]
+    assert pins.read_bundle(pem(*made)) == (pem(made[0]), pem(made[1]))
+    for garbage in ("", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(PinError, match="not a bundle"):
+            pins.read_bundle(garbage)

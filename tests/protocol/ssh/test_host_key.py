@@ -119,3 +119,21 @@ def test_the_library_still_judges_host_keys_by_the_method_we_replace() -> None:
     method = asyncssh.SSHClientConnection.validate_server_host_key
     assert list(inspect.signature(method).parameters) == ["self", "key_data"]
     assert "_server_host_key" in inspect.getsource(method)
+
+
+@pytest.mark.parametrize(
+    ("earliest", "latest", "check"),
+    [
+        (-3650, 3650, None),  # nothing is known of the time
+        (-3650, -1, "K3"),  # it is before the certificate's for certain
+        (90, 3650, "K3"),  # it is after
+    ],
+)
+async def test_who_does_not_know_the_time_takes_a_host_that_may_be_good(
+    earliest: int, latest: int, check: str | None
+) -> None:
+    now, authority = datetime.now(UTC), SshAuthority()
+    line = authority.sign(proxy_order(now), public_line(Ed25519PrivateKey.generate()))
+    expected = ExpectedHost("proxy@harbour", "proxy", {key_blob(authority.line)})
+    refused = expected.judge(key_blob(line), now + timedelta(days=earliest), now + timedelta(days=latest))
+    assert (refused.check if refused else None) == check

@@ -35,6 +35,19 @@ def test_x509_is_left_out_and_everything_is_put_back() -> None:
     run("assert 'cryptography.x509' not in sys.modules")
 
 
+def test_transfers_of_files_are_left_out_until_somebody_asks_for_them() -> None:
+    run(
+        """
+assert not {'asyncssh.sftp', 'asyncssh.scp', 'argparse'} & set(sys.modules)
+try: asyncssh.SFTPClient(None)
+except NotImplementedError: pass
+else: raise AssertionError
+import asyncssh.sftp, bz2, lzma
+assert issubclass(asyncssh.sftp.SFTPError, Exception) and asyncssh.sftp.MIN_SFTP_VERSION == 3
+"""
+    )
+
+
 def test_pythons_own_openssl_is_left_out_where_that_is_asked() -> None:
     run("assert sys.modules['ssl'] is None", "without_openssl=True")
 
