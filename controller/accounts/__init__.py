@@ -13,17 +13,19 @@ from datetime import datetime, timedelta
 from controller.accounts.invites import Incomplete, Invitation, Invites
 from controller.accounts.records import SessionKind, UserRecord
 from controller.accounts.sessions import Session, Sessions
-from controller.accounts.sign_in import SignedIn, SignIn
+from controller.accounts.sign_in import LOCKED, SignedIn, SignIn, refuse_locked
 from controller.accounts.users import Link, UserError, Users
 from controller.audit import AuditLog
 from controller.authority import Authority, AuthorityError
 from controller.authority.vault import Vault
+from controller.locks import Locks
 from controller.origin import Origin
 from controller.store.interface import Store
 from protocol import certificates, events
 from protocol.decision import Granted, Refused
 from protocol.events import Json
 from protocol.instants import format_instant
+from protocol.locks import Lock
 from protocol.names import ClusterName, Login, RoleName, UserName
 from protocol.secret import Secret
 
@@ -38,6 +40,7 @@ __all__ = [
     "SignedIn",
     "UserError",
     "UserRecord",
+    "what_to_say",
 ]
 
 
@@ -51,25 +54,32 @@ class IssuedCertificate:
     valid_until: datetime
 
 
+def what_to_say(refused: Refused, otherwise: str) -> str:
+    """Return what a person is told who was refused: who proved who they are is told of a lock, else it is uniform."""
+    return refused.reason if refused.check == LOCKED else otherwise
+
+
 class Accounts:
     """The people of one cluster, as the doors see them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it is made of
         self,
         *,
         store: Store,
         vault: Vault,
         authority: Authority,
+        locks: Locks,
         audit: AuditLog,
         cluster: ClusterName,
         clock: Callable[[], datetime],
     ) -> None:
         self._authority = authority
+        self._locks = locks
         self._audit = audit
         self._clock = clock
         self._invites = Invites(store, vault, audit, clock, cluster)
-        self._sign_in = SignIn(store, vault, audit, clock)
-        self._sessions = Sessions(store, vault, audit, clock)
+        self._sign_in = SignIn(store, vault, locks, audit, clock)
+        self._sessions = Sessions(store, vault, locks, audit, clock)
         self.users = Users(store, self._invites, audit, clock)
 
     def open_invite(self, token: str, origin: Origin) -> Granted[Invitation] | Refused:
@@ -93,12 +103,16 @@ class Accounts:
     ) -> Granted[IssuedCertificate] | Refused:
         """Certify a signed-in person's public key for at most `ttl`.
 
-        Checks: C1 the user is as they were when the sign-in was judged; C2 the key can be certified.
+        Checks: C1 the user is as they were when the sign-in was judged; X1 no lock is on the user; C2 the key can be
+        certified.
         """
         now = self._clock()  # from before the look at the user: a reset right after it voids what is issued
         record = self._unchanged(signed_in)
         if record is None:
             return self._refuse(signed_in, origin)
+        lock = self._locks.find(user=record.name)
+        if lock is not None:
+            return self._report(signed_in, refuse_locked(lock), origin)
         order = certificates.user_order(
             user=record.name,
             roles=record.roles,
@@ -136,6 +150,10 @@ class Accounts:
         """Return the session in force behind a cookie or bearer token, or None."""
         return self._sessions.find(token)
 
+    def lock_on_session(self, token: str) -> Lock | None:
+        """Return the lock that keeps the holder of a cookie or bearer token out, who would be let in without it."""
+        return self._sessions.lock_on(token)
+
     def close_session(self, token: str, origin: Origin) -> None:
         """End a session."""
         self._sessions.close(token, origin)
@@ -145,6 +163,8 @@ class Accounts:
         return record if record is not None and record.valid_from == signed_in.valid_from else None
 
     def _refuse(self, signed_in: SignedIn, origin: Origin) -> Refused:
-        refused = Refused("the user was removed or reset during the sign-in", "C1")
+        return self._report(signed_in, Refused("the user was removed or reset during the sign-in", "C1"), origin)
+
+    def _report(self, signed_in: SignedIn, refused: Refused, origin: Origin) -> Refused:
         self._sign_in.report(signed_in.user, refused, origin)
         return refused

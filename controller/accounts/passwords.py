@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import unicodedata
+from contextlib import suppress
 
 import argon2
 
 from protocol.secret import Secret
 
+# <malloc.h>, GNU's: from which size on memory comes from the kernel, and goes back to it. The C library raises that to
+# what was freed last, so that every thread that ever hashed would keep the 19 MiB: 300 in each worker of the web door.
+_M_MMAP_THRESHOLD = -3
+with suppress(AttributeError):
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 # Hashing is bounded: a flood of sign-ins queues here instead of taking the machine's memory.
 _ROOM = threading.BoundedSemaphore(4)

@@ -12,9 +12,11 @@ from controller.accounts.records import SessionKind, SessionRecord, UserRecord
 from controller.accounts.sign_in import SignedIn
 from controller.audit import AuditLog
 from controller.authority.vault import Vault
+from controller.locks import Locks
 from controller.origin import Origin
 from controller.store.interface import ConflictError, Record, Store
 from protocol import events, limits, names
+from protocol.locks import Lock
 from protocol.names import UserName
 from protocol.secret import Secret
 
@@ -37,10 +39,13 @@ class Session:
 class Sessions:
     """All sign-ins in force."""
 
-    def __init__(self, store: Store, vault: Vault, audit: AuditLog, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, locks: Locks, audit: AuditLog, clock: Callable[[], datetime]
+    ) -> None:
         self._sessions = store.collection("sessions")
         self._users = store.collection("users")
         self._vault = vault
+        self._locks = locks
         self._audit = audit
         self._clock = clock
 
@@ -54,20 +59,20 @@ class Sessions:
         return Secret(token)
 
     def find(self, token: str) -> Session | None:
-        """Return the session in force, or None: unknown, over, idle too long, or its user is gone or reset."""
+        """Return the session in force, or None: unknown, over, idle too long, its user is gone, reset or locked."""
         now = self._clock()
-        record = self._record(token)
-        if record is None:
+        found = self._begun(token, now)
+        if found is None or self._locks.find(user=found[1].user) is not None:
             return None
-        session = SessionRecord.from_value(record.value)
-        user = self._users.get(session.user, now=now)
-        if user is None or session.valid_from != UserRecord.from_value(user.value).valid_from:
-            return None
-        if session.kind == "web" and now >= session.seen + limits.WEB_SESSION_IDLE:
-            return None
+        record, session = found
         self._touch(record, session, now)
         csrf = Secret(self._vault.open(session.sealed_csrf, _PURPOSE).reveal().decode())
         return Session(session.user, session.kind, csrf, session.created, record.expires or now)
+
+    def lock_on(self, token: str) -> Lock | None:
+        """Return the lock that keeps out whoever holds this token: without it the session would be in force."""
+        found = self._begun(token, self._clock())
+        return None if found is None else self._locks.find(user=found[1].user)
 
     def close(self, token: str, origin: Origin) -> None:
         """End a session; ending one that is not in force does nothing."""
@@ -76,6 +81,18 @@ class Sessions:
             return
         fields = {"user": record.value["user"], "addr.remote": origin.address, "client": origin.client}
         self._audit.write(events.USER_LOGOUT, fields | {"via": origin.via})
+
+    def _begun(self, token: str, now: datetime) -> tuple[Record, SessionRecord] | None:
+        """Return a session that is not over, locks aside."""
+        record = self._record(token)
+        if record is None:
+            return None
+        session = SessionRecord.from_value(record.value)
+        user = self._users.get(session.user, now=now)
+        if user is None or session.valid_from != UserRecord.from_value(user.value).valid_from:
+            return None
+        is_idle = session.kind == "web" and now >= session.seen + limits.WEB_SESSION_IDLE
+        return None if is_idle else (record, session)
 
     def _record(self, token: str) -> Record | None:
         try:

@@ -1,7 +1,8 @@
 """Password and one-time code: the gate every sign-in passes, whatever the door.
 
 The checks, in this order; the audit log bears the label of the first that failed, the peer learns none:
-S1 the account is not locked; S2 the password is right; S3 the code is right; S4 the code was not used before.
+S1 failed sign-ins have not locked the account; S2 the password is right; S3 the code is right; S4 the code was not used
+before; X1 no lock of the admin's is on the user: who has come so far is told that one.
 Each check is made whatever the earlier ones said, and a user who does not exist costs the same.
 """
 
@@ -16,6 +17,7 @@ from controller.accounts.invites import FACTOR_PURPOSE
 from controller.accounts.records import SecondFactor, UserRecord
 from controller.audit import AuditLog
 from controller.authority.vault import Vault
+from controller.locks import Locks
 from controller.origin import Origin
 from controller.policy.login import Admitted, Locked, count_attempt, forget_after
 from controller.store.interface import AlreadyExistsError, ConflictError, Store
@@ -23,6 +25,7 @@ from protocol import events, limits, names
 from protocol.decision import Granted, Refused
 from protocol.events import Json
 from protocol.instants import format_instant
+from protocol.locks import Lock, describe_lock
 from protocol.names import UserName
 from protocol.secret import Secret
 
@@ -30,6 +33,7 @@ from protocol.secret import Secret
 # names share one is known to nobody without the master key: else a lock on one could be laid through another.
 _STRANGERS = 1024
 _PURPOSE = "strangers' tries"
+LOCKED = "X1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,22 @@ class _Findings:
     step: tuple[SecondFactor, int] | None
 
 
+def refuse_locked(lock: Lock) -> Refused:
+    """Return the refusal of a person whom `lock` keeps out."""
+    return Refused(describe_lock(lock), LOCKED)
+
+
 class SignIn:
     """Judges sign-ins."""
 
-    def __init__(self, store: Store, vault: Vault, audit: AuditLog, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, locks: Locks, audit: AuditLog, clock: Callable[[], datetime]
+    ) -> None:
         self._users = store.collection("users")
         self._attempts = store.collection("attempts")
         self._spent = store.collection("spent_codes")
         self._vault = vault
+        self._locks = locks
         self._audit = audit
         self._clock = clock
         self._stranger = SecondFactor("", "", vault.seal(codes.new_secret().reveal().encode(), FACTOR_PURPOSE), clock())
@@ -74,10 +86,11 @@ class SignIn:
             step=self._match(user, otp),
         )
         answer = self._judge(user, findings)
-        if isinstance(answer, Granted):
+        is_guess = isinstance(answer, Refused) and answer.check != LOCKED
+        if not is_guess:
             self._attempts.delete(key, now=self._clock())
         self.report(name, answer, origin)
-        if isinstance(answer, Refused) and isinstance(attempt, Admitted):
+        if is_guess and isinstance(attempt, Admitted):
             self._report_lock(attempt, name, origin)
         return answer
 
@@ -97,7 +110,8 @@ class SignIn:
             self._spent.create(spent, {}, now=now, expires=now + limits.TOTP_MEMORY)
         except AlreadyExistsError:
             return Refused("the one-time code was used before", "S4")
-        return Granted(SignedIn(user.name, user.valid_from))
+        lock = self._locks.find(user=user.name)
+        return Granted(SignedIn(user.name, user.valid_from)) if lock is None else refuse_locked(lock)
 
     def _find(self, name: str) -> UserRecord | None:
         try:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.accounts.invites import Invites
 from controller.accounts.records import UserRecord, attempts_from_value
+from controller.accounts.voided import Voided
 from controller.audit import AuditError, AuditLog
 from controller.origin import Origin
 from controller.store.interface import AlreadyExistsError, Record, Store
@@ -38,6 +39,7 @@ class Users:
     def __init__(self, store: Store, invites: Invites, audit: AuditLog, clock: Callable[[], datetime]) -> None:
         self._users = store.collection("users")
         self._attempts = store.collection("attempts")
+        self._voided = Voided(store, clock)
         self._invites = invites
         self._audit = audit
         self._clock = clock
@@ -100,6 +102,7 @@ class Users:
         user = UserRecord.from_value(self._record(name).value)
         # The event comes first, here and in `reset`: what is gone could not be put back.
         self._audit.write(events.USER_DELETE, {"user": origin.actor, "name": name, "via": origin.via})
+        self._voided.add(name)
         self._users.delete(name, now=self._clock())
         self._invites.forget(user.invite)
         self._attempts.delete(name, now=self._clock())
@@ -113,6 +116,7 @@ class Users:
         user = UserRecord.from_value(record.value)
         fields = {"user": origin.actor, "name": name, "ttl": format_duration(ttl), "via": origin.via}
         self._audit.write(events.RESET_CREATE, fields)
+        self._voided.add(name)
         key, token = self._invites.create(user.name, "reset", ttl)
         changed = replace(user, password_hash=None, factors=(), valid_from=now, invite=key)
         self._users.replace(record, changed.to_value(), now=now)

@@ -13,3 +13,7 @@ class UnknownKeyError(AuthorityError):
 
 class UnopenableError(AuthorityError):
     """A recording's own key does not open with the key that it names: nothing will ever open it."""
+
+
+class PhaseError(AuthorityError):
+    """A rotation cannot enter that phase from the one that it is in; the message names those that it can."""

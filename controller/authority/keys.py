@@ -32,6 +32,8 @@ class AuthorityKey:
             the bytes of `protocol.recording.cipher`, base64.
         sealed_private: the private key in PEM, or the recording key's bytes, sealed by the vault.
         created: when it was made, RFC 3339.
+        cross: of a TLS authority that took over while keys rotate, its certificate as the other key has signed it, PEM:
+            who trusts only that one is led to this one by it, for a while. Empty where there is none.
     """
 
     key_id: str
@@ -39,15 +41,18 @@ class AuthorityKey:
     public: str
     sealed_private: str
     created: str
+    cross: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
+        crossed: dict[str, Json] = {"cross": self.cross} if self.cross else {}
         return {
             "key_id": self.key_id,
             "state": self.state,
             "public": self.public,
             "sealed_private": self.sealed_private,
             "created": self.created,
+            **crossed,
         }
 
 
@@ -85,6 +90,7 @@ def _read_key(entry: Mapping[str, str]) -> AuthorityKey:
         public=entry["public"],
         sealed_private=entry["sealed_private"],
         created=entry["created"],
+        cross=entry.get("cross", ""),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
+from hashlib import sha256
+
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -34,6 +37,20 @@ def new_authority() -> tuple[Secret[bytes], str]:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     return Secret(private), public.decode("ascii")
+
+
+def fingerprint(line: str) -> str:
+    """Return the SHA-256 fingerprint of a public key in one-line form, as ``ssh-keygen -l`` shows it."""
+    digest = sha256(b64decode(line.split()[1])).digest()
+    return f"SHA256:{b64encode(digest).decode('ascii').rstrip('=')}"
+
+
+def sign_bytes(data: bytes, authority: Secret[bytes]) -> bytes:
+    """Return the Ed25519 signature of an SSH authority over `data`. Raises `AuthorityError` for another kind of key."""
+    key = load_pem_private_key(authority.reveal(), None)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise AuthorityError("the SSH authority's key is not Ed25519")
+    return key.sign(data)
 
 
 def parse_subject(line: str) -> SubjectKey:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -30,10 +30,19 @@ _PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPubli
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The TLS authority's signing key and certificate, both PEM."""
+    """The TLS authority's signing key and certificate, both PEM.
+
+    Attributes:
+        cross: its certificate as another TLS authority of the cluster has signed it, PEM; empty where none has.
+    """
 
     private: Secret[bytes]
     certificate: str
+    cross: str = ""
+
+    def chain(self, now: datetime) -> str:
+        """Return what stands above a leaf, PEM: who trusts this authority needs nothing of it, who the other is led."""
+        return self.cross if self.cross and now < expiry(self.cross) else self.certificate
 
 
 def new_authority(cluster: ClusterName, now: datetime) -> Issuer:
@@ -61,6 +70,44 @@ def new_authority(cluster: ClusterName, now: datetime) -> Issuer:
     return Issuer(_private_pem(key), _pem(certificate))
 
 
+def cross_sign(certificate_pem: str, now: datetime, issuer: Issuer, life: timedelta) -> str:
+    """Return the certificate of another TLS authority of this cluster, signed by `issuer` in its own place, PEM.
+
+    It ends after `life`, or where the first of the two ends, and there is no authority below it.
+    """
+    other = x509.load_pem_x509_certificate(certificate_pem.encode("ascii"))
+    authority, key = _signing(issuer)
+    above = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    own = other.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    crossed = (
+        x509.CertificateBuilder(authority.subject, other.subject, other.public_key(), x509.random_serial_number())
+        .not_valid_before(now - limits.CLOCK_LEEWAY)
+        .not_valid_after(min(now + life, other.not_valid_after_utc, authority.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(own, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above), critical=False)
+        .sign(key, SHA256())
+    )
+    return _pem(crossed)
+
+
+def fingerprint(pem: str) -> str:
+    """Return the SHA-256 fingerprint of the first certificate in `pem`, hexadecimal, as `openssl x509` prints it."""
+    return x509.load_pem_x509_certificate(pem.encode("ascii")).fingerprint(SHA256()).hex(":").upper()
+
+
+def key_mark(pem: str) -> str:
+    """Return the key identifier of an authority's certificate, hexadecimal: what it signed names it by that."""
+    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def expiry(pem: str) -> datetime:
+    """Return the end of the first certificate in `pem`, UTC. Raises `ValueError` where it holds none."""
+    return x509.load_pem_x509_certificate(pem.encode("ascii")).not_valid_after_utc
+
+
 def issue_server(hosts: Sequence[str], now: datetime, issuer: Issuer) -> tuple[str, Secret[str]]:
     """Return chain (leaf, then authority) and key, both PEM, of a server that is reached as any of `hosts`.
 
@@ -80,7 +127,7 @@ def issue_server(hosts: Sequence[str], now: datetime, issuer: Issuer) -> tuple[s
         .add_extension(x509.SubjectAlternativeName(names), critical=False),
         issuer,
     )
-    return _pem(leaf) + issuer.certificate, Secret(_private_pem(key).reveal().decode("ascii"))
+    return _pem(leaf) + issuer.chain(now), Secret(_private_pem(key).reveal().decode("ascii"))
 
 
 def sign_node(request_pem: str, node_id: NodeId, now: datetime, issuer: Issuer) -> str:
@@ -96,6 +143,40 @@ def sign_node(request_pem: str, node_id: NodeId, now: datetime, issuer: Issuer) 
         issuer,
     )
     return _pem(leaf)
+
+
+def issue_client(name: str, now: datetime, issuer: Issuer) -> tuple[str, Secret[str]]:
+    """Return chain (leaf, then authority) and key, both PEM, by which one of our own processes is `name` to others."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = _sign(
+        _leaf(name, key.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH)
+        .not_valid_before(now - limits.CLOCK_LEEWAY)
+        .not_valid_after(now + limits.WEB_CERTIFICATE_TTL),
+        issuer,
+    )
+    return _pem(leaf) + issuer.chain(now), Secret(_private_pem(key).reveal().decode("ascii"))
+
+
+def revocation_list(serials: Iterable[int], now: datetime, issuer: Issuer) -> str:
+    """Return the PEM of the list of `serials` that `issuer` takes back (RFC 5280, section 5).
+
+    It is good for as long as an authority is: who reads an old one must not shut everybody out, and there is always a
+    newer one where something changed.
+    """
+    authority, key = _signing(issuer)
+    identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    made = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(now - limits.CLOCK_LEEWAY)
+        .next_update(now + limits.CA_CERTIFICATE_TTL)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)
+    )
+    revoked = x509.RevokedCertificateBuilder().revocation_date(now - limits.CLOCK_LEEWAY)
+    for serial in sorted(set(serials)):
+        made = made.add_revoked_certificate(revoked.serial_number(serial).build())
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode("ascii")
 
 
 def is_self_issued(pem: str) -> bool:
@@ -159,11 +240,16 @@ def _leaf(common_name: str, key: _PublicKey, usage: x509.ObjectIdentifier) -> x5
     )
 
 
-def _sign(leaf: x509.CertificateBuilder, issuer: Issuer) -> x509.Certificate:
+def _signing(issuer: Issuer) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     authority = x509.load_pem_x509_certificate(issuer.certificate.encode())
     key = load_pem_private_key(issuer.private.reveal(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise AuthorityError("the TLS authority's key is not ECDSA")
+    return authority, key
+
+
+def _sign(leaf: x509.CertificateBuilder, issuer: Issuer) -> x509.Certificate:
+    authority, key = _signing(issuer)
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
         leaf.issuer_name(authority.subject)

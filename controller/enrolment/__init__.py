@@ -1,38 +1,38 @@
-"""Devices: their tokens, their joining, and what they report.
+"""Devices: their tokens, their joining, their certificates over the years, and what they report.
 
-`Enrolment` is what the doors ask. It asks policy, applies the answer to the store, and tells the audit log.
+`Enrolment` is what the doors ask. Its parts ask policy, apply the answer to the store, and tell the audit log.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-
 from controller.audit import AuditLog
-from controller.authority import Authority, AuthorityError
+from controller.authority import Authority
+from controller.authority.vault import Vault
+from controller.enrolment.challenges import Challenges
+from controller.enrolment.clones import Clones
+from controller.enrolment.issue import Issuer
+from controller.enrolment.joining import Joins
+from controller.enrolment.keys import HostKeys
 from controller.enrolment.nodes import NodeRecord, Nodes
+from controller.enrolment.renewal import Renewals
 from controller.enrolment.reports import Reports
-from controller.enrolment.tokens import Tokens, hidden
+from controller.enrolment.tokens import Tokens
+from controller.locks import Locks
 from controller.origin import Origin
-from controller.policy.join import JoinClaim, JoinOrder, decide_join
 from controller.store.interface import Store
 from controller.terms import Terms
-from protocol import certificates, events, messages
 from protocol.decision import Granted, Refused
-from protocol.events import Json
+from protocol.endorsement import Endorsed
 from protocol.messages import EventBatch, EventReceipt, JoinReply, JoinRequest, Ping
 from protocol.names import ClusterName, NodeId, TokenText
+from protocol.renewals import Challenge, RenewRequest
 from protocol.secret import Secret
 
-_RETRIES = 20
+# Collections whose records expire, and are dropped for good by housekeeping.
+EXPIRING = ("clones", "join_tokens", "node_keys", "revoked", "spent_challenges")
 
 
 class Enrolment:
@@ -42,127 +42,81 @@ class Enrolment:
         self,
         *,
         store: Store,
+        vault: Vault,
         authority: Authority,
         terms: Terms,
+        locks: Locks,
+        nodes: Nodes,
+        policy: Callable[[], Endorsed | None],
+        document: Callable[[NodeRecord], Endorsed | None],
         audit: AuditLog,
         cluster: ClusterName,
         clock: Callable[[], datetime],
         static_tokens: Sequence[Secret[TokenText]] = (),
         reserved_names: Sequence[str] = (),
     ) -> None:
-        self._authority = authority
-        self._terms = terms
-        self._audit = audit
-        self._cluster = cluster
-        self._clock = clock
-        self._reserved = (cluster, *reserved_names)
         self.tokens = Tokens(store, audit, clock, static_tokens)
-        self.nodes = Nodes(store, audit, clock)
+        self.nodes = nodes
+        self._keys = HostKeys(store, clock)
         self._reports = Reports(store, audit, clock)
+        self._challenges = Challenges(store, vault, clock)
+        self._clones = Clones(store, locks, self.nodes, audit, clock)
+        issuer = Issuer(authority, terms, cluster, clock, policy, document)
+        self._joins = Joins(
+            tokens=self.tokens,
+            nodes=self.nodes,
+            keys=self._keys,
+            locks=locks,
+            issuer=issuer,
+            audit=audit,
+            cluster=cluster,
+            reserved=(cluster, *reserved_names),
+            clock=clock,
+        )
+        self._renewals = Renewals(
+            nodes=self.nodes,
+            challenges=self._challenges,
+            clones=self._clones,
+            locks=locks,
+            issuer=issuer,
+            authority=authority,
+            audit=audit,
+            clock=clock,
+        )
 
     def join(self, request: JoinRequest, ping: Ping, origin: Origin) -> Granted[JoinReply] | Refused:
-        """Let a device join. `ping` holds the addresses to hand out.
+        """Let a device join; `ping` holds the addresses to hand out. See `controller.enrolment.joining`."""
+        return self._joins.join(request, ping, origin)
 
-        Its certificates are made before its token is spent, and handed out only after: a device whose keys
-        cannot be certified costs nobody a token, and of two that race for one use exactly one gets any.
+    def challenge(self, node_id: NodeId) -> Challenge:
+        """Return what a node is to sign to renew: for whoever asks, since it tells nothing."""
+        return self._challenges.make(node_id)
+
+    def renew(self, request: RenewRequest, ping: Ping, origin: Origin) -> Granted[JoinReply] | Refused:
+        """Give a node its next certificates: see `controller.enrolment.renewal`.
+
+        The reply is `pending` where it still waits for approval.
         """
-        claim = JoinClaim(request.name, request.labels, _is_proven(request))
-        node_id = NodeId(str(uuid.uuid4()))
-        principals = certificates.node_principals(node_id, request.name, self._cluster)
-        for _ in range(_RETRIES):
-            found = self.tokens.find(request.token.reveal())
-            token = None if found is None else found.token
-            answer = decide_join(token, claim, principals=principals, reserved=self._reserved, now=self._clock())
-            if isinstance(answer, Refused):
-                return self._refuse(request, answer, origin)
-            node = self._node(node_id, answer.value, request)
-            try:
-                reply = self._sign(node, request.tls_request, ping)
-            except AuthorityError as err:
-                return self._refuse(request, Refused(f"its keys cannot be certified: {err}", "J7"), origin)
-            if found is not None and self.tokens.spend(found):
-                return self._enrol(node, reply, origin)
-        return self._refuse(request, Refused("the token is being used by many devices at once", "J8"), origin)
+        return self._renewals.renew(request, ping, origin)
+
+    def report_clone(
+        self,
+        node_id: NodeId,
+        reason: str,
+        origin: Origin = Origin(via="start"),  # noqa: B008 - frozen
+        *,
+        is_proven: bool = True,
+    ) -> bool:
+        """Tell the audit log of a node of which there are two, once, and lock it where that is proven.
+
+        Tell whether this call did.
+        """
+        return self._clones.report(node_id, reason, origin, is_proven=is_proven)
+
+    def index_keys(self) -> int:
+        """Note the host keys of nodes that joined before they were noted; return how many."""
+        return self._keys.index((node.node_id, node.ssh_public_key) for node in self.nodes.list())
 
     def take_events(self, node: NodeRecord, batch: EventBatch, address: str) -> EventReceipt:
         """Take audit events that `node` reports: see `controller.enrolment.reports`."""
         return self._reports.take(node, batch, address)
-
-    def _node(self, node_id: NodeId, order: JoinOrder, request: JoinRequest) -> NodeRecord:
-        return NodeRecord(
-            node_id=node_id,
-            name=order.name,
-            labels=order.labels,
-            ssh_public_key=request.ssh_public_key.strip(),
-            generation=1,
-            joined=self._clock(),
-            token=hidden(request.token.reveal()),
-            version=request.version,
-        )
-
-    def _sign(self, node: NodeRecord, tls_request: str, ping: Ping) -> JoinReply:
-        now = self._clock()
-        order = certificates.node_order(
-            node_id=node.node_id,
-            name=node.name,
-            cluster=self._cluster,
-            generation=node.generation,
-            serial=secrets.randbits(63),
-            now=now,
-        )
-        return JoinReply(
-            node_id=node.node_id,
-            name=node.name,
-            cluster_name=self._cluster,
-            labels=node.labels,
-            host_certificate=self._authority.sign_ssh(order, node.ssh_public_key),
-            tls_certificate=self._authority.sign_node_tls(tls_request, node.node_id, now),
-            user_authorities=self._authority.ssh_authorities("user"),
-            host_authorities=self._authority.ssh_authorities("host"),
-            tls_authorities=self._authority.tls_authorities(),
-            tunnel_address=ping.tunnel_address,
-            api_address=ping.api_address,
-            recording=self._terms.current(),
-        )
-
-    def _enrol(self, node: NodeRecord, reply: JoinReply, origin: Origin) -> Granted[JoinReply]:
-        fields: dict[str, Json] = {
-            "success": True,
-            "host_id": node.node_id,
-            "node_name": node.name,
-            "role": "Node",
-            "method": "token",
-            "token": node.token,
-            "addr.remote": origin.address,
-            "labels": dict(node.labels),
-            "version": node.version,
-            "via": origin.via,
-        }
-        self._audit.write(events.INSTANCE_JOIN, fields)
-        self.nodes.add(node)  # last: no node is enrolled that the audit log does not know
-        return Granted(reply)
-
-    def _refuse(self, request: JoinRequest, refused: Refused, origin: Origin) -> Refused:
-        fields: dict[str, Json] = {
-            "success": False,
-            "error": refused.reason,
-            "check": refused.check,
-            "node_name": request.name,
-            "token": hidden(request.token.reveal()),
-            "addr.remote": origin.address,
-            "via": origin.via,
-        }
-        self._audit.write(events.INSTANCE_JOIN_FAILED, fields)
-        return refused
-
-
-def _is_proven(request: JoinRequest) -> bool:
-    statement = messages.join_statement(request.token.reveal(), request.ssh_public_key, request.tls_request)
-    try:
-        key = load_ssh_public_key(request.ssh_public_key.encode())
-        if not isinstance(key, Ed25519PublicKey):
-            return False
-        key.verify(base64.b64decode(request.proof, validate=True), statement)
-    except (ValueError, TypeError, binascii.Error, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True

@@ -154,7 +154,7 @@ class Reports:
         for event in fresh:
             answer = report.judge_event(node.target(), event)
             if not isinstance(answer, Refused):
-                fields = {**event.fields, "device_time": event.time}
+                fields = {"device_time": event.time, **event.fields}
                 self._audit.write(answer.value, fields, time=self._time(node, event), uid=event.uid)
                 continue
             refusals.append(answer)

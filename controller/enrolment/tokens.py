@@ -18,7 +18,7 @@ from controller.policy import join
 from controller.policy.join import UNLIMITED, JoinToken
 from controller.store.interface import ConflictError, Record, Store, Value
 from protocol import events, limits
-from protocol.durations import format_duration
+from protocol.durations import describe_duration, format_duration
 from protocol.events import Json
 from protocol.instants import format_instant, parse_instant
 from protocol.names import TokenText
@@ -31,10 +31,15 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FoundToken:
-    """A token as it was read: `record` is None for a static one, which is never spent."""
+    """A token as it was read: `record` is None for a static one, which is never spent.
+
+    Attributes:
+        mark: what tells it from every other token, and does not let anybody join.
+    """
 
     token: JoinToken
     record: Record | None
+    mark: str
 
 
 class Tokens:
@@ -48,7 +53,7 @@ class Tokens:
         self._clock = clock
         self._static = {_key(token.reveal()): hidden(token.reveal()) for token in static}
 
-    def add(
+    def add(  # noqa: PLR0913 - what a token says
         self,
         *,
         ttl: timedelta,
@@ -56,13 +61,14 @@ class Tokens:
         labels: Mapping[str, str],
         claimable: tuple[str, ...] | None,
         origin: Origin,
+        approve: bool = False,
+        ephemeral: timedelta | None = None,
     ) -> tuple[Secret[TokenText], JoinToken]:
-        """Make a token and return it: the only time it is shown whole. Raises `TokenError` for a life too long."""
-        if ttl > limits.JOIN_TOKEN_TTL_MAX:
-            raise TokenError(f"a token may live {format_duration(limits.JOIN_TOKEN_TTL_MAX)} at most")
+        """Make a token and return it: the only time it is shown whole. Raises `TokenError` for a span too long."""
+        _require_spans(ttl, ephemeral)
         text = TokenText(secrets.token_hex(16))
         now = self._clock()
-        token = JoinToken(hidden(text), uses, now + ttl, dict(labels), claimable)
+        token = JoinToken(hidden(text), uses, now + ttl, dict(labels), claimable, approve, ephemeral)
         record = self._tokens.create(_key(text), _to_value(token), now=now, expires=_forget_after(token))
         fields: dict[str, Json] = {
             "user": origin.actor,
@@ -74,6 +80,8 @@ class Tokens:
             "uses": uses,
             "via": origin.via,
         }
+        fields |= {"approve": True} if approve else {}
+        fields |= {} if ephemeral is None else {"ephemeral": format_duration(ephemeral)}
         try:
             self._audit.write(events.JOIN_TOKEN_CREATE, fields)
         except AuditError:
@@ -114,21 +122,33 @@ class Tokens:
         """Return the token `text`, or None."""
         key = _key(text)
         if key in self._static:
-            return FoundToken(JoinToken(self._static[key], UNLIMITED, None), None)
+            return FoundToken(JoinToken(self._static[key], UNLIMITED, None), None, key)
         record = self._tokens.get(key, now=self._clock())
-        return None if record is None else FoundToken(_from_value(record.value), record)
+        return None if record is None else FoundToken(_from_value(record.value), record, key)
 
-    def spend(self, found: FoundToken) -> bool:
-        """Take one use from a token; False where another join changed it meanwhile: read it anew and judge again."""
+    def spend(self, found: FoundToken, mark: str = "") -> bool:
+        """Take one use from a token for the host key with that mark.
+
+        False where another join changed it meanwhile: read it anew and judge again.
+        """
         if found.record is None:
             return True
-        left = join.spend(found.token)
+        left = join.spend(found.token, mark)
         now = self._clock()
         try:
             self._tokens.replace(found.record, _to_value(left), now=now, expires=_forget_after(left))
         except ConflictError:
             return False
         return True
+
+
+def _require_spans(ttl: timedelta, ephemeral: timedelta | None) -> None:
+    if ttl > limits.JOIN_TOKEN_TTL_MAX:
+        raise TokenError(f"a token may live {format_duration(limits.JOIN_TOKEN_TTL_MAX)} at most")
+    if ephemeral is not None and not limits.EPHEMERAL_MIN <= ephemeral <= limits.EPHEMERAL_MAX:
+        least, most = describe_duration(limits.EPHEMERAL_MIN), describe_duration(limits.EPHEMERAL_MAX)
+        said = describe_duration(ephemeral)
+        raise TokenError(f"ephemeral nodes are removed after {least} to {most} offline, not after {said}")
 
 
 def _forget_after(token: JoinToken) -> datetime | None:
@@ -155,15 +175,22 @@ def _to_value(token: JoinToken) -> dict[str, Json]:
         "expires": None if token.expires is None else format_instant(token.expires),
         "labels": dict(token.labels),
         "claimable": None if token.claimable is None else list(token.claimable),
+        "approve": token.approve,
+        "ephemeral": None if token.ephemeral is None else int(token.ephemeral.total_seconds()),
+        "spent_by": token.spent_by,
     }
 
 
 def _from_value(value: Value) -> JoinToken:
     fields = cast("Mapping[str, Any]", value)
+    ephemeral = fields.get("ephemeral")
     return JoinToken(
         suffix=fields["suffix"],
         uses_left=fields["uses_left"],
         expires=None if fields["expires"] is None else parse_instant(fields["expires"]),
         labels=fields["labels"],
         claimable=None if fields["claimable"] is None else tuple(fields["claimable"]),
+        approve=fields.get("approve", False),
+        ephemeral=None if ephemeral is None else timedelta(seconds=ephemeral),
+        spent_by=fields.get("spent_by", ""),
     )

@@ -9,6 +9,7 @@ one of any number of racing callers wins, in whatever process.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,6 +67,21 @@ class Collection(Protocol):
         """Return something that stays equal for as long as nothing is written to this collection, by anyone.
 
         It costs less than a read, and lets a reader keep what it made of the records.
+        """
+        ...
+
+    def parts(self) -> Sequence[Collection]:
+        """Return the collections that it is made of, each with a stamp of its own; itself where it is one.
+
+        Who keeps what it made of a large collection makes anew only what belongs to the part that was written.
+        """
+        ...
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Hold the right to change what nobody else may change meanwhile, among all threads and processes.
+
+        It binds those that ask for it, and ends with its holder: so an event can be written that is true by the time
+        it is done. What is at stake is read inside. Raises `StoreError` where somebody else holds it for too long.
         """
         ...
 

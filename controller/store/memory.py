@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from controller.store import record as rules
@@ -16,6 +17,7 @@ class MemoryCollection:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._records: dict[str, Record] = {}
         self._writes = 0
 
@@ -42,6 +44,14 @@ class MemoryCollection:
     def stamp(self) -> object:
         """Return something that stays equal for as long as nothing is written."""
         return self._writes
+
+    def parts(self) -> Sequence[Collection]:
+        """Return this collection alone: it is one."""
+        return (self,)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Hold the right to change."""
+        return self._turn
 
     def replace(self, record: Record, value: Value, *, now: datetime, expires: datetime | None = None) -> Record:
         """Compare and swap."""

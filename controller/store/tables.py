@@ -19,7 +19,7 @@ from typing import Any
 
 from tinydb import Storage
 
-from controller.store.durable import LOCK_TIMEOUT, LockTimeoutError, locked, replace_file
+from controller.store.durable import LOCK_TIMEOUT, LockTimeoutError, locked, replace_file, sync_directory
 from controller.store.interface import StoreError
 
 Tables = dict[str, dict[str, Any]]
@@ -123,6 +123,24 @@ class TablesFile:
             yield storage
             if storage.changed is not None:
                 self._commit(storage.changed)
+
+    @contextlib.contextmanager
+    def taken_away(self) -> Iterator[ReadOnlyStorage]:
+        """Yield the tables for the last time: when the block ends without an error, the file is gone.
+
+        Raises:
+            StoreError: the file cannot be read, locked or removed.
+        """
+        if self._current() is None:
+            yield ReadOnlyStorage({})
+            return
+        with self._locked():
+            yield self.snapshot()
+            try:
+                self._path.unlink(missing_ok=True)
+                sync_directory(self._path.parent)
+            except OSError as err:
+                raise StoreError(_cannot("remove", self._path, err)) from err
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

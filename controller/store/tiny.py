@@ -1,12 +1,13 @@
 """The embedded store: TinyDB, one JSON file a collection, safe among processes and against crashes.
 
-Every write is on the disk when it returns. Readers take no lock. A collection is meant to hold up to some
-ten thousand records: a write costs its whole file.
+Every write is on the disk when it returns. Readers take no lock. A write costs its whole file, and so does the next
+read in every process: collections with records of each node stand in many files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,13 @@ from tinydb.table import Document, Table
 from controller.store import record as rules
 from controller.store.durable import leftovers, locked, make_private_directory
 from controller.store.interface import Collection, Record, StoreError, Value
+from controller.store.sharded import ShardedCollection, share_of
 from controller.store.tables import TablesFile
+
+# The collections that grow with the fleet and are written node by node. A fleet of 10,000 is some 150 nodes a file.
+SHARDED = frozenset({"node_keys", "nodes", "spent_challenges"})
+_LETTERS = "abcdefgh"
+_SUFFIXES = tuple(first + second for first in _LETTERS for second in _LETTERS)
 
 
 class _Records(Table):
@@ -88,9 +95,30 @@ def _is_instant(text: str) -> bool:
 class TinyCollection:
     """One collection in one file. As `controller.store.interface.Collection`; each method may raise `StoreError`."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, suffix: str = "") -> None:
+        """Begin with nothing read. With `suffix` it is a part of the collection `name`, in a file of its own."""
         self._name = name
-        self._file = TablesFile(directory / f"{name}.json", directory / f"{name}.lock", _is_document)
+        file = name + suffix
+        self._turn = directory / f"{file}.turn"
+        self._file = TablesFile(directory / f"{file}.json", directory / f"{file}.lock", _is_document)
+
+    def hand_over(self, parts: Sequence[TinyCollection], part_of: Callable[[str], int]) -> None:
+        """Move every record, as it is, to the one of `parts` that its key belongs to; nothing where there is none.
+
+        Cut short by a crash, it is done again: until it is done, nobody reads or writes the parts.
+        """
+        with self._file.taken_away() as storage:
+            shares: dict[int, list[Record]] = {}
+            for document in _table(storage, self._name).all():
+                key = str(document.doc_id)
+                shares.setdefault(part_of(key), []).append(_decode(key, document))
+            for number, records in shares.items():
+                parts[number].keep(records)
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """Put records in as they are, over any with the same keys."""
+        with self._file.transaction() as storage:
+            _table(storage, self._name).put(records)
 
     def create(self, key: str, value: Value, *, now: datetime, expires: datetime | None = None) -> Record:
         """Insert or refuse."""
@@ -113,6 +141,20 @@ class TinyCollection:
     def stamp(self) -> object:
         """Return something that stays equal for as long as nothing is written. Raises `StoreError`."""
         return self._file.stamp()
+
+    def parts(self) -> Sequence[Collection]:
+        """Return this collection alone: it is one."""
+        return (self,)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the right to change: a file's lock, as a write's is, and beside it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self._turn))
+            except OSError as err:
+                raise StoreError(f"gave up waiting to change {self._name}: {err}; try again") from err
+            yield
 
     def replace(self, record: Record, value: Value, *, now: datetime, expires: datetime | None = None) -> Record:
         """Compare and swap."""
@@ -157,7 +199,7 @@ class TinyStore:
         """Open the store. Raises `StoreError`."""
         self._directory = directory
         self._lock = Lock()
-        self._collections: dict[str, TinyCollection] = {}
+        self._collections: dict[str, Collection] = {}
         try:
             make_private_directory(directory)
             self._clean()
@@ -169,8 +211,16 @@ class TinyStore:
         checked = rules.check_collection_name(name)
         with self._lock:
             if checked not in self._collections:
-                self._collections[checked] = TinyCollection(self._directory, checked)
+                self._collections[checked] = self._open(checked)
             return self._collections[checked]
+
+    def _open(self, name: str) -> Collection:
+        whole = TinyCollection(self._directory, name)
+        if name not in SHARDED:
+            return whole
+        parts = [TinyCollection(self._directory, name, f"_{suffix}") for suffix in _SUFFIXES]
+        whole.hand_over(parts, lambda key: share_of(key, len(parts)))
+        return ShardedCollection(parts, whole)
 
     def _clean(self) -> None:
         """Remove what crashes left of writes that were never acknowledged, but no file that is being written."""

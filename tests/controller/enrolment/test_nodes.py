@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from controller.audit import AuditError
-from controller.enrolment.nodes import NodeError, Nodes
+from controller.enrolment.nodes import NodeError, NodeRecord, Nodes
+from controller.policy.label import LabelChange
 from controller.policy.route import Routed, decide_route
 from controller.store.interface import Value
 from controller.store.tiny import TinyStore
+from protocol import limits
 from protocol.access import ACCESS
 from protocol.certificates import UserIdentity
 from protocol.names import NodeId, parse_login, parse_node_name, parse_user_name
@@ -74,6 +78,85 @@ def test_a_list_that_nobody_changed_is_the_very_same(harbour: Harbour) -> None:
     nodes = harbour.enrolment.nodes
     assert nodes.list() is nodes.list()
     assert nodes.targets() is nodes.targets()
+
+
+def test_a_node_that_did_not_change_is_the_very_same_whatever_changes_beside_it(harbour: Harbour) -> None:
+    kept, changed = harbour.node("one"), harbour.node("two")
+    nodes = harbour.enrolment.nodes
+    before = {node.node_id: node for node in nodes.list()}
+    nodes.relabel(changed.node_id, [LabelChange("env", "prod")], ADMIN)
+    after = {node.node_id: node for node in nodes.list()}
+    assert after[kept.node_id] is before[kept.node_id]
+    assert after[changed.node_id].labels == {"env": "prod"}
+
+
+def test_an_admin_s_labels_hold_at_once_and_the_audit_log_has_them_before_and_after(harbour: Harbour) -> None:
+    node = harbour.node("one", env="dev", site="pier")
+    nodes = harbour.enrolment.nodes
+    changed = nodes.relabel(node.node_id, [LabelChange("env", "prod"), LabelChange("site", None)], ADMIN)
+    assert changed == nodes.get(node.node_id)
+    assert (changed.labels, changed.labels_version) == ({"env": "prod"}, int(harbour.clock().timestamp()))
+    assert nodes.targets()[node.node_id].labels == {"env": "prod"}
+    (entry,) = harbour.entries("SK017I")
+    told = {"labels": {"env": "prod"}, "before": {"env": "dev", "site": "pier"}, "server_id": node.node_id}
+    assert told.items() <= entry.items()
+
+
+def test_labels_that_are_as_they_were_raise_no_version_and_no_event(harbour: Harbour) -> None:
+    node = harbour.node("one", env="dev")
+    assert harbour.enrolment.nodes.relabel(node.node_id, [LabelChange("env", "dev")], ADMIN) == node
+    assert harbour.entries("SK017I") == []
+
+
+def test_more_labels_than_a_node_may_have_change_nothing(harbour: Harbour) -> None:
+    node = harbour.node("one")
+    changes = [LabelChange(f"l{number}", "x") for number in range(limits.LABELS_MAX + 1)]
+    with pytest.raises(NodeError, match=f"{limits.LABELS_MAX} are the most"):
+        harbour.enrolment.nodes.relabel(node.node_id, changes, ADMIN)
+    assert harbour.enrolment.nodes.get(node.node_id) == node
+    assert harbour.entries("SK017I") == []
+
+
+def test_labels_changed_by_eight_admins_at_once_are_all_there(harbour: Harbour) -> None:
+    node = harbour.node("one")
+    nodes = harbour.enrolment.nodes
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(nodes.relabel, node.node_id, [LabelChange(f"l{n}", "x")], ADMIN) for n in range(8)]
+        for job in jobs:
+            job.result()
+    changed = nodes.get(node.node_id)
+    assert changed is not None
+    assert (len(changed.labels), changed.labels_version) == (8, int(harbour.clock().timestamp()) + 7)
+
+
+def test_labels_given_after_the_records_were_put_back_are_newer_than_those_given_before(harbour: Harbour) -> None:
+    node = harbour.node("one")
+    nodes = harbour.enrolment.nodes
+    before = [nodes.relabel(node.node_id, [LabelChange("env", value)], ADMIN) for value in ("a", "b", "c")]
+    found = nodes.find(node.node_id)
+    assert found
+    assert nodes.replace(found, node)  # as a backup has it, from before there were any
+    harbour.clock.move(minutes=1)
+    after = nodes.relabel(node.node_id, [LabelChange("env", "d")], ADMIN)
+    assert after.labels_version > max(each.labels_version for each in before)
+
+
+def test_a_node_from_before_there_were_renewals_is_read(harbour: Harbour) -> None:
+    node = harbour.node("one")
+    old = {
+        key: value
+        for key, value in node.to_value().items()
+        if key not in {"pending", "ephemeral", "attempt", "tls_serials", "renewed", "labels_version", "host_signer"}
+    }
+    read = NodeRecord.from_value(old)
+    assert read == replace(node, tls_serials=(), host_signer="")
+    assert (read.pending, read.ephemeral, read.renewed, read.labels_version) == (False, None, None, 0)
+
+
+def test_a_node_is_read_as_it_was_written(harbour: Harbour) -> None:
+    full = replace(harbour.node("one"), pending=True, ephemeral=300, attempt="a" * 32, renewed=harbour.clock())
+    assert full.tls_serials
+    assert NodeRecord.from_value(json.loads(json.dumps(full.to_value()))) == full
 
 
 @pytest.mark.parametrize("target", ["gw-9999", "00000000-0000-4000-8000-000000009999", "number=9999"])

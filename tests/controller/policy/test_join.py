@@ -12,6 +12,7 @@ from controller.policy.join import (
     JoinClaim,
     JoinOrder,
     JoinToken,
+    KnownDevice,
     decide_join,
     decide_labels,
     is_good,
@@ -75,6 +76,61 @@ def test_labels_of_the_token_and_the_device_together_may_be_as_many_as_the_limit
     assert isinstance(decide_join(token, claim, principals=PRINCIPALS, reserved=(), now=NOW), Granted)
     claim = replace(CLAIM, labels={f"d{n}": "x" for n in range(half + 1)})
     assert isinstance(decide_join(token, claim, principals=PRINCIPALS, reserved=(), now=NOW), Refused)
+
+
+KNOWN = KnownDevice(repeats=True, enrolled=True)
+APPROVE = replace(TOKEN, approve=True)
+
+
+@pytest.mark.parametrize(
+    ("token", "known", "check"),
+    [
+        pytest.param(replace(TOKEN, uses_left=0), replace(KNOWN, repeats=False), "J3", id="spent by another"),
+        pytest.param(replace(TOKEN, expires=NOW), KNOWN, "J2", id="expired"),
+        pytest.param(TOKEN, replace(KNOWN, lock="locked"), "J9", id="locked"),
+        pytest.param(APPROVE, replace(KNOWN, repeats=False), "J10", id="a node already"),
+        pytest.param(APPROVE, KnownDevice(waiting=limits.PENDING_NODES_MAX), "J11", id="too many wait"),
+        pytest.param(
+            TOKEN,
+            replace(KNOWN, certificates=limits.TLS_CERTIFICATES_MAX, idle=timedelta(minutes=19)),
+            "J12",
+            id="too many certificates",
+        ),
+    ],
+)
+def test_a_device_that_is_known_is_refused_by_its_own_labels(token: JoinToken, known: KnownDevice, check: str) -> None:
+    answer = decide_join(token, CLAIM, known=known, principals=PRINCIPALS, reserved=(), now=NOW)
+    assert isinstance(answer, Refused)
+    assert answer.check == check
+
+
+@pytest.mark.parametrize(
+    ("token", "known", "pending"),
+    [
+        pytest.param(replace(TOKEN, uses_left=0), KNOWN, False, id="repeated"),
+        pytest.param(TOKEN, replace(KNOWN, repeats=False), False, id="with another token"),
+        pytest.param(APPROVE, KnownDevice(), True, id="to be approved"),
+        pytest.param(APPROVE, KnownDevice(repeats=True), True, id="repeated while it waits"),
+        pytest.param(APPROVE, KNOWN, False, id="repeated after it was approved"),
+        pytest.param(TOKEN, KnownDevice(waiting=limits.PENDING_NODES_MAX), False, id="others wait"),
+    ],
+)
+def test_a_device_waits_only_where_nobody_has_approved_of_it(
+    token: JoinToken, known: KnownDevice, *, pending: bool
+) -> None:
+    answer = decide_join(token, CLAIM, known=known, principals=PRINCIPALS, reserved=(), now=NOW)
+    assert answer == Granted(JoinOrder(CLAIM.name, {}, pending))
+
+
+def test_labels_in_which_an_admin_has_a_say_are_not_the_device_s_to_claim() -> None:
+    token = replace(TOKEN, labels={"env": "prod"})
+    labels = decide_labels(token, {"env": "x", "site": "quay", "new": "1"}, {"env": "lab", "site": "pier"})
+    assert labels == {"env": "prod", "site": "pier"}
+
+
+def test_a_use_is_noted_with_the_key_that_took_it() -> None:
+    spent = spend(replace(APPROVE, uses_left=2, ephemeral=timedelta(hours=1)), "mark")
+    assert spent == replace(APPROVE, uses_left=1, ephemeral=timedelta(hours=1), spent_by="mark")
 
 
 @given(LABELS, LABELS, st.none() | st.lists(st.text("abcdef", min_size=1, max_size=2)).map(tuple))

@@ -51,7 +51,7 @@ def test_an_unknown_key_is_none(tokens: Collection) -> None:
 
 def test_create_refuses_a_key_that_is_taken(tokens: Collection) -> None:
     tokens.create("a", {"x": 1}, now=NOW)
-    with pytest.raises(AlreadyExistsError, match="tokens already holds 'a'"):
+    with pytest.raises(AlreadyExistsError, match="already holds 'a'"):
         tokens.create("a", {"x": 2}, now=NOW)
     found = tokens.get("a", now=NOW)
     assert found is not None

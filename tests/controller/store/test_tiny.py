@@ -28,7 +28,7 @@ ROOT = os.geteuid() == 0
 
 
 def nodes(directory: Path) -> Collection:
-    return TinyStore(directory).collection("nodes")
+    return TinyStore(directory).collection("users")
 
 
 def keys(directory: Path) -> list[str]:
@@ -152,7 +152,7 @@ def test_a_kill_before_any_line_of_a_write_leaves_the_old_state_or_the_new(tmp_p
         with contextlib.suppress(AlreadyExistsError):
             nodes(directory).create("new", {}, now=NOW)
         assert "new" in keys(directory)
-        assert names(directory) == ["nodes.json", "nodes.lock"]
+        assert names(directory) == ["users.json", "users.lock"]
         if not killed:
             assert count > 50
             return
@@ -175,12 +175,12 @@ def test_a_failing_disk_changes_nothing_and_says_so(
 
     with monkeypatch.context() as kernel:
         kernel.setattr(os, call, fail)
-        with pytest.raises(StoreError, match=f"cannot write {tmp_path / 'nodes.json'}: {os.strerror(number)}"):
+        with pytest.raises(StoreError, match=f"cannot write {tmp_path / 'users.json'}: {os.strerror(number)}"):
             records.create("new", {}, now=NOW)
         with pytest.raises(StoreError):
             records.replace(old, {"x": 2}, now=NOW)
         assert records.list(now=NOW) == [old]
-    assert names(tmp_path) == ["nodes.json", "nodes.lock"]
+    assert names(tmp_path) == ["users.json", "users.lock"]
     assert records.replace(old, {"x": 2}, now=NOW).revision == 2
     assert keys(tmp_path) == ["old"]
 
@@ -231,7 +231,7 @@ def test_a_full_file_system_loses_nothing_and_goes_on_when_there_is_space(tmp_pa
         assert refusal.endswith("No space left on device; nothing was lost; free some space and try again")
         assert keys(tmp_path / "store") == [*kept, later]
         assert len(kept) > 10
-        assert names(tmp_path / "store") == ["nodes.json", "nodes.lock"]
+        assert names(tmp_path / "store") == ["users.json", "users.lock"]
 
 
 # --- damage --------------------------------------------------------------------------------------------------------
@@ -242,21 +242,21 @@ def test_a_full_file_system_loses_nothing_and_goes_on_when_there_is_space(tmp_pa
     [
         b"",
         b"garbage",
-        b'{"nodes":{"a":{"value":{},"revision":1,"expi',
+        b'{"users":{"a":{"value":{},"revision":1,"expi',
         b"\xff\xfe",
         b"[" * 100_000,
         b"[]",
-        b'{"nodes":[]}',
-        b'{"nodes":{"a":[]}}',
-        b'{"nodes":{"a":{"value":{},"revision":"1","expires":null}}}',
-        b'{"nodes":{"a":{"value":{},"revision":1,"expires":12.5}}}',
-        b'{"nodes":{"a":{"value":{},"revision":1,"expires":"tomorrow"}}}',
-        b'{"nodes":{"a":{"value":{},"revision":1,"expires":"2026-11-22T10:47:00"}}}',
+        b'{"users":[]}',
+        b'{"users":{"a":[]}}',
+        b'{"users":{"a":{"value":{},"revision":"1","expires":null}}}',
+        b'{"users":{"a":{"value":{},"revision":1,"expires":12.5}}}',
+        b'{"users":{"a":{"value":{},"revision":1,"expires":"tomorrow"}}}',
+        b'{"users":{"a":{"value":{},"revision":1,"expires":"2026-11-22T10:47:00"}}}',
     ],
 )
 def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, data: bytes) -> None:
     records = nodes(tmp_path)
-    path = tmp_path / "nodes.json"
+    path = tmp_path / "users.json"
     path.write_bytes(data)
     for attempt in (
         lambda: records.get("a", now=NOW),
@@ -270,13 +270,13 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, da
 
 def test_one_damaged_collection_leaves_the_others_in_use(tmp_path: Path) -> None:
     store = TinyStore(tmp_path)
-    (tmp_path / "nodes.json").write_bytes(b"garbage")
-    store.collection("users").create("a", {}, now=NOW)
-    assert store.collection("users").get("a", now=NOW) is not None
+    (tmp_path / "users.json").write_bytes(b"garbage")
+    store.collection("tokens").create("a", {}, now=NOW)
+    assert store.collection("tokens").get("a", now=NOW) is not None
 
 
 def test_a_directory_in_the_files_place_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "nodes.json").mkdir()
+    (tmp_path / "users.json").mkdir()
     with pytest.raises(StoreError, match="cannot read"):
         nodes(tmp_path).list(now=NOW)
     with pytest.raises(StoreError, match="Is a directory"):
@@ -290,17 +290,17 @@ def test_a_file_in_the_directorys_place_is_one_clear_error(tmp_path: Path) -> No
 
 
 def test_what_crashed_writes_left_is_cleaned_and_foreign_files_are_not(tmp_path: Path) -> None:
-    for name in ("nodes.json.tmp", "nodes.lock.4711-42.tmp", "My notes.tmp", "README"):
+    for name in ("users.json.tmp", "users.lock.4711-42.tmp", "My notes.tmp", "README"):
         (tmp_path / name).write_text("half a wri")
     TinyStore(tmp_path)
-    assert names(tmp_path) == ["My notes.tmp", "README", "nodes.lock"]
+    assert names(tmp_path) == ["My notes.tmp", "README", "users.lock"]
 
 
 def test_what_a_crash_left_does_not_stand_in_the_way_of_an_open_store(tmp_path: Path) -> None:
     records = nodes(tmp_path)
-    (tmp_path / "nodes.json.tmp").write_text("half a wri")
+    (tmp_path / "users.json.tmp").write_text("half a wri")
     records.create("a", {}, now=NOW)
-    assert names(tmp_path) == ["nodes.json", "nodes.lock"]
+    assert names(tmp_path) == ["users.json", "users.lock"]
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -316,8 +316,8 @@ def test_files_are_private_and_the_expiry_is_text(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "store"
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
-    stored = json.loads((directory / "nodes.json").read_text())
-    assert stored == {"nodes": {"a": {"value": {}, "revision": 1, "expires": "2026-11-22T10:47:00.000000Z"}}}
+    stored = json.loads((directory / "users.json").read_text())
+    assert stored == {"users": {"a": {"value": {}, "revision": 1, "expires": "2026-11-22T10:47:00.000000Z"}}}
 
 
 def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_a_reader_is_not_fooled_by_a_file_of_the_same_time_and_size(tmp_path: Pa
     reader, writer = nodes(tmp_path), nodes(tmp_path)
     record = writer.create("a", {"n": 0}, now=NOW)
     for count in range(1, 10):
-        os.utime(tmp_path / "nodes.json", ns=(0, 0))
+        os.utime(tmp_path / "users.json", ns=(0, 0))
         found = reader.get("a", now=NOW)
         assert found == record
         record = writer.replace(record, {"n": count}, now=NOW)
