@@ -20,21 +20,27 @@ from protocol.version import __version__
 _FILE = "addresses.json"
 _CERTIFICATE_HOSTS_MAX = 90
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+_OPTIONAL = frozenset({"mqtt", "diag"})
 _LOOPBACK = dict(zip(_ANY, ("127.0.0.1", "::1"), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class BoundAddresses:
-    """The addresses the doors really have, with the ports the system chose."""
+    """The addresses the doors really have, with the ports the system chose.
+
+    `mqtt` is None where no broker is ours, and `diag` where diagnostics are off.
+    """
 
     web: Address
     ssh: Address
     tunnel: Address
     api: Address
+    mqtt: Address | None = None
+    diag: Address | None = None
 
     def save(self, data_dir: Path) -> None:
         """Write them where `tctl` finds them, in one step."""
-        fields = {name: list(getattr(self, name)) for name in self.__slots__}
+        fields = {name: list(address) for name in self.__slots__ if (address := getattr(self, name)) is not None}
         handle, name = tempfile.mkstemp(dir=data_dir, prefix=f".{_FILE}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(fields, file)
@@ -45,15 +51,17 @@ class BoundAddresses:
     @classmethod
     def load(cls, config: ControllerConfig) -> BoundAddresses:
         """Return what the last `controller start` bound; what is configured, where it never ran."""
-        configured = cls(config.web_listen, config.ssh_listen, config.tunnel_listen, config.api_listen)
-        return cls.last(config.data_dir) or configured
+        mqtt = config.mqtt_listen if config.broker == "mosquitto" else None
+        doors = (config.web_listen, config.ssh_listen, config.tunnel_listen, config.api_listen)
+        return cls.last(config.data_dir) or cls(*doors, mqtt, config.diag_listen)
 
     @classmethod
     def last(cls, data_dir: Path) -> BoundAddresses | None:
         """Return what the last `controller start` bound, or None where it never ran."""
         try:
             kept = json.loads((data_dir / _FILE).read_text(encoding="utf-8"))
-            return cls(**{name: (str(kept[name][0]), int(kept[name][1])) for name in cls.__slots__})
+            doors = [name for name in cls.__slots__ if name not in _OPTIONAL or name in kept]
+            return cls(**{name: (str(kept[name][0]), int(kept[name][1])) for name in doors})
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return None
 
@@ -66,14 +74,27 @@ def public_web(config: ControllerConfig, bound: BoundAddresses) -> str:
     return join_address(socket.gethostname() if host in _ANY else host, port)
 
 
-def answers(address: Address, patience: timedelta) -> bool:
-    """Tell whether TLS is spoken where a door of this host listens. Whose it is does not matter: nothing is sent."""
+def near(address: Address) -> Address:
+    """Return where a door of this host is reached from this host."""
+    host, port = address
+    return _LOOPBACK.get(host, host), port
+
+
+def answers(address: Address, patience: timedelta, shown: tuple[Path, Path] | None = None) -> bool:
+    """Tell whether TLS is spoken where a door of this host listens. Whose it is does not matter: nothing is sent.
+
+    Args:
+        address: where it listens.
+        patience: how long it may take.
+        shown: certificate and key, PEM files, for a door that asks for them.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    host, port = address
     try:
-        with socket.create_connection((_LOOPBACK.get(host, host), port), timeout=patience.total_seconds()) as sock:
+        if shown is not None:
+            context.load_cert_chain(*shown)
+        with socket.create_connection(near(address), timeout=patience.total_seconds()) as sock:
             context.wrap_socket(sock).close()
     except OSError:
         return False
@@ -92,7 +113,16 @@ def ping(config: ControllerConfig, bound: BoundAddresses) -> Ping:
         ssh_address=advertised(config.public.ssh, bound.ssh),
         tunnel_address=advertised(config.public.tunnel, bound.tunnel),
         api_address=f":{bound.api[1]}",
+        mqtt_address=_mqtt_address(config, bound),
     )
+
+
+def _mqtt_address(config: ControllerConfig, bound: BoundAddresses) -> str:
+    """Return what nodes are to dial; empty where there is no broker."""
+    public = config.external_broker.address if config.external_broker else config.public.mqtt
+    if public is not None:
+        return join_address(*public) if config.broker != "none" else ""
+    return f":{bound.mqtt[1]}" if bound.mqtt is not None else ""
 
 
 def certificate_hosts(config: ControllerConfig, bound: BoundAddresses) -> tuple[str, ...]:
@@ -100,8 +130,10 @@ def certificate_hosts(config: ControllerConfig, bound: BoundAddresses) -> tuple[
 
     A host of many addresses (containers) is cut short: a certificate holds so many names.
     """
-    public = [address[0] for address in (config.public.web, config.public.ssh, config.public.tunnel) if address]
-    listening = [address[0] for address in (bound.web, bound.ssh, bound.tunnel, bound.api) if address[0] not in _ANY]
+    given = (config.public.web, config.public.ssh, config.public.tunnel, config.public.mqtt)
+    bind = (bound.web, bound.ssh, bound.tunnel, bound.api, bound.mqtt)
+    public = [address[0] for address in given if address]
+    listening = [address[0] for address in bind if address and address[0] not in _ANY]
     here = [socket.gethostname(), "localhost", "127.0.0.1", "::1", *local_addresses()]
     return tuple(dict.fromkeys([*public, *listening, *here]))[:_CERTIFICATE_HOSTS_MAX]
 
@@ -111,7 +143,8 @@ def reserved_names(config: ControllerConfig, bound: BoundAddresses) -> tuple[str
 
     This machine's own name is left out unless it is a public address: other devices on it bear that name too.
     """
-    public = {address[0] for address in (config.public.web, config.public.ssh, config.public.tunnel) if address}
+    given = (config.public.web, config.public.ssh, config.public.tunnel, config.public.mqtt)
+    public = {address[0] for address in given if address}
     shared = {socket.gethostname()} - public - {"localhost"}
     return tuple(host for host in certificate_hosts(config, bound) if host not in shared)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -28,7 +29,8 @@ _CONFIG = click.option(
     type=click.Path(path_type=Path),
     default=DEFAULT_CONFIG,
     show_default=True,
-    help="The configuration file.",
+    metavar="FILE",
+    help="The controller's configuration.",
 )
 _FD = click.option("--fd", "fds", type=int, multiple=True, help="A listening socket that was handed on.")
 
@@ -44,7 +46,7 @@ def program() -> None:
 @click.option("-d", "--debug", is_flag=True, help="Log everything.")
 def start(path: Path, *, debug: bool) -> None:
     """Start the controller; SIGTERM or Ctrl-C ends it."""
-    config = _load(path)
+    config = _load(path, with_files=True)
     set_up_log("DEBUG" if debug else config.severity)
     for warning in config.warnings:
         LOG.warning("%s: %s", path, warning)
@@ -67,11 +69,46 @@ def start(path: Path, *, debug: bool) -> None:
 
 
 @program.command()
-def configure() -> None:
+@click.option("--broker", type=click.Choice(["mosquitto"]), help="Print that of an MQTT broker of your own instead.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/mosquitto/skerry"),
+    show_default=True,
+    help="With --broker: where that broker is to find what the controller makes for it.",
+)
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --broker: the controller's configuration, whose mqtt.url says the port.  "
+    f"[default: {DEFAULT_CONFIG}, if it can be read]",
+)
+def configure(broker: str | None, directory: Path, path: Path | None) -> None:
     """Print a commented configuration."""
+    from controller.broker.settings import external_text
     from controller.config import EXAMPLE
 
-    click.echo(EXAMPLE, nl=False)
+    if broker is None:
+        click.echo(EXAMPLE, nl=False)
+        return
+    if path is None and os.access(DEFAULT_CONFIG, os.R_OK):
+        path = DEFAULT_CONFIG
+    config = None if path is None else _load(path)
+    port = config.external_broker.address[1] if config and config.external_broker else 8883
+    click.echo(external_text(("::", port), f"{directory}/", "/var/lib/mosquitto/"), nl=False)
+
+
+@program.command()
+@_CONFIG
+@click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+def status(path: Path, form: str) -> None:
+    """Show the cluster, as `tctl status` does."""
+    from controller.tctl.cli import run
+
+    sys.exit(run(["-c", str(path), "status", "--format", form]))
 
 
 @program.command()
@@ -147,6 +184,36 @@ def api(path: Path, fds: tuple[int, ...], cert: Path, key: Path, client_ca: Path
     serve_api(_open(config, path), fds[0], cert, key, client_ca)
 
 
+@role.command()
+@_CONFIG
+def presence(path: Path) -> None:
+    """Speak MQTT: know which nodes are there, and tell them what holds."""
+    config = _open_role(path, "PRESENCE")
+    from controller.lookout.service import Lookout
+    from controller.role import say_ready
+
+    cluster = _open(config, path)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await Lookout.of(cluster).run(stop, say_ready)
+
+    asyncio.run(serve())
+
+
+@role.command()
+@_CONFIG
+@_FD
+def diag(path: Path, fds: tuple[int, ...]) -> None:
+    """Serve diagnostics."""
+    config = _open_role(path, "DIAG")
+    from controller.diagnostics.service import serve_diagnostics
+
+    serve_diagnostics(_open(config, path), socket.socket(fileno=fds[0]))
+
+
 def _first_cause(err: BaseException) -> str:
     """Return what went wrong first, out of however many groups."""
     while isinstance(err, BaseExceptionGroup):
@@ -154,11 +221,11 @@ def _first_cause(err: BaseException) -> str:
     return str(err) or type(err).__name__
 
 
-def _load(path: Path) -> ControllerConfig:
+def _load(path: Path, *, with_files: bool = False) -> ControllerConfig:
     from controller.config import ConfigError, load_config
 
     try:
-        return load_config(path)
+        return load_config(path, with_files=with_files)
     except ConfigError as err:
         _give_up(str(err), 2)
 

@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.accounts import Accounts
+from controller.accounts.voided import Voided
 from controller.addresses import BoundAddresses, reserved_names
 from controller.audit import AuditLog
 from controller.authority import Authority
 from controller.authority.vault import Vault, load_or_create_master_key
 from controller.config import ControllerConfig
-from controller.enrolment import Enrolment
+from controller.control import Control
+from controller.enrolment import EXPIRING, Enrolment
+from controller.enrolment.nodes import Nodes
+from controller.ephemeral import remove_gone
 from controller.fleet import Fleet
+from controller.locks import Locks
+from controller.orders import Orders, StandingOrders
 from controller.presence import Presence
+from controller.presence.mirror import Mirror
 from controller.recordings import Recordings
 from controller.recordings.directory import DirectoryStorage
 from controller.recordings.expiry import expire
@@ -27,7 +34,7 @@ from controller.terms import Terms
 from protocol import events
 
 _FOUNDED = "founded"
-_HOUSEKEEPING = ("attempts", "invites", "join_tokens", "sessions", "spent_codes")
+_HOUSEKEEPING = ("attempts", "invites", "locks", "muted", "sessions", "spent_codes", "voided", *EXPIRING)
 
 
 class ClusterError(Exception):
@@ -47,10 +54,14 @@ class Cluster:
     store: Store
     authority: Authority
     audit: AuditLog
+    locks: Locks
     accounts: Accounts
+    orders: StandingOrders
     terms: Terms
+    control: Control
     enrolment: Enrolment
     presence: Presence
+    mirror: Mirror
     fleet: Fleet
     recordings: Recordings
     clock: Callable[[], datetime]
@@ -59,9 +70,29 @@ class Cluster:
         """Drop expired records for good; return how many."""
         return sum(self.store.collection(name).purge(now=self.clock()) for name in _HOUSEKEEPING)
 
+    def remove_ephemeral(self, clock_set: datetime | None = None) -> int:
+        """Remove ephemeral nodes that have been offline for too long; return how many.
+
+        `clock_set`: when the controller's clock was last set, as it shows that now.
+        """
+        return remove_gone(self.enrolment.nodes, self.presence, self.mirror.view(), self.clock(), clock_set)
+
     def expire_recordings(self) -> int:
         """Remove recordings that are not to be kept longer; return how many, at most `limits.RETENTION_ROUND`."""
         return expire(self.recordings, self.audit, self.config.recording_retention, self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all parts stand on."""
+
+    config: ControllerConfig
+    clock: Callable[[], datetime]
+    store: Store
+    vault: Vault
+    authority: Authority
+    audit: AuditLog
+    locks: Locks
 
 
 def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_now) -> Cluster:
@@ -71,6 +102,34 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
         ClusterError: it is another cluster's.
         OSError, StoreError, AuthorityError, AuditError: the data directory cannot be used.
     """
+    ground = _lay(config, clock)
+    orders = StandingOrders(ground.store, _own_orders(config), clock)
+    terms = Terms(ground.authority, clock, orders.current)
+    nodes = Nodes(ground.store, ground.audit, clock)
+    control = _control(ground, orders, terms, nodes)
+    enrolment = _enrolment(ground, terms, nodes, control)
+    presence = Presence(ground.store, clock)
+    mirror = Mirror(config.data_dir, clock, has_broker=config.broker != "none")
+    return Cluster(
+        config=config,
+        store=ground.store,
+        authority=ground.authority,
+        audit=ground.audit,
+        locks=ground.locks,
+        accounts=_accounts(ground),
+        orders=orders,
+        terms=terms,
+        control=control,
+        enrolment=enrolment,
+        presence=presence,
+        mirror=mirror,
+        fleet=Fleet(nodes, presence, mirror.view, clock),
+        recordings=_recordings(ground, nodes),
+        clock=clock,
+    )
+
+
+def _lay(config: ControllerConfig, clock: Callable[[], datetime]) -> _Ground:
     data_dir = config.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = TinyStore(data_dir / "store")
@@ -82,31 +141,67 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
     authority.create_missing(clock())
     if not founded:
         _found(founding, config, authority, audit, clock())
-    accounts = Accounts(
-        store=store, vault=vault, authority=authority, audit=audit, cluster=config.cluster_name, clock=clock
+    return _Ground(config, clock, store, vault, authority, audit, Locks(store, audit, clock))
+
+
+def _accounts(ground: _Ground) -> Accounts:
+    return Accounts(
+        store=ground.store,
+        vault=ground.vault,
+        authority=ground.authority,
+        locks=ground.locks,
+        audit=ground.audit,
+        cluster=ground.config.cluster_name,
+        clock=ground.clock,
     )
-    terms = Terms(authority, clock, config.record_session, config.record_input)
-    enrolment = Enrolment(
-        store=store,
-        authority=authority,
+
+
+def _own_orders(config: ControllerConfig) -> Orders:
+    return Orders(config.locking_mode, config.record_session, config.record_input)
+
+
+def _control(ground: _Ground, orders: StandingOrders, terms: Terms, nodes: Nodes) -> Control:
+    return Control(
+        store=ground.store,
+        authority=ground.authority,
         terms=terms,
-        audit=audit,
-        cluster=config.cluster_name,
-        clock=clock,
-        static_tokens=config.static_tokens,
-        reserved_names=reserved_names(config, BoundAddresses.load(config)),
+        locks=ground.locks,
+        audit=ground.audit,
+        clock=ground.clock,
+        cluster=ground.config.cluster_name,
+        nodes=nodes.list,
+        orders=orders.current,
+        void_before=Voided(ground.store, ground.clock).current,
     )
-    presence = Presence(store, clock)
-    fleet = Fleet(enrolment.nodes, presence)
-    recordings = Recordings(
-        storage=DirectoryStorage(data_dir / "recordings"),
-        audit=audit,
-        cluster=config.cluster_name,
-        clock=clock,
-        open_key=authority.open_recording,
-        nodes=enrolment.nodes,
+
+
+def _enrolment(ground: _Ground, terms: Terms, nodes: Nodes, control: Control) -> Enrolment:
+    return Enrolment(
+        store=ground.store,
+        vault=ground.vault,
+        authority=ground.authority,
+        terms=terms,
+        locks=ground.locks,
+        nodes=nodes,
+        policy=control.policy,
+        document=control.node_document,
+        audit=ground.audit,
+        cluster=ground.config.cluster_name,
+        clock=ground.clock,
+        static_tokens=ground.config.static_tokens,
+        reserved_names=reserved_names(ground.config, BoundAddresses.load(ground.config)),
     )
-    return Cluster(config, store, authority, audit, accounts, terms, enrolment, presence, fleet, recordings, clock)
+
+
+def _recordings(ground: _Ground, nodes: Nodes) -> Recordings:
+    return Recordings(
+        storage=DirectoryStorage(ground.config.data_dir / "recordings"),
+        audit=ground.audit,
+        cluster=ground.config.cluster_name,
+        clock=ground.clock,
+        open_key=ground.authority.open_recording,
+        nodes=nodes,
+    )
 
 
 def _is_founded(founding: Collection, config: ControllerConfig, now: datetime) -> bool:

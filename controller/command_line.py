@@ -24,9 +24,10 @@ def version_option(function: F) -> F:
 
 def describe_misuse(err: click.ClickException) -> str:
     """Return what a person reads who typed what the program does not take: as click says it, marked as our errors."""
-    text = io.StringIO()
-    err.show(text)
-    return re.sub(r"^Error: ", "ERROR: ", text.getvalue().rstrip("\n"), count=1, flags=re.MULTILINE)
+    shown = io.StringIO()
+    err.show(shown)
+    text = shown.getvalue().rstrip("\n").replace("\n\t", " ")  # click lists what may be chosen on indented lines
+    return re.sub(r"^Error: ", "ERROR: ", text, count=1, flags=re.MULTILINE)
 
 
 def describe_missing(program: str, err: ModuleNotFoundError) -> str | None:

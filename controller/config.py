@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from controller.policy.retention import Retention
 from protocol import durations, form, names, sizes
 from protocol.addresses import split_address
 from protocol.form import Entry, FormError, Section
+from protocol.locks import LockingMode, parse_locking_mode
 from protocol.names import ClusterName, Labels, NodeName, TokenText
 from protocol.recordings import Mode
 from protocol.secret import Secret
 
 Address = tuple[str, int]
+# mosquitto: a child of ours. external: somebody else's. none: presence and control are not told over MQTT.
+BrokerKind = Literal["mosquitto", "external", "none"]
 
 APP_SERVICE_WARNING = "app_service: application access does not exist yet; the section is accepted and does nothing"
 SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
@@ -41,6 +44,22 @@ class PublicAddresses:
     web: Address | None
     ssh: Address | None
     tunnel: Address | None
+    mqtt: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalBroker:
+    """A broker that is not ours to run.
+
+    Attributes:
+        address: where we and the nodes dial it.
+        ca_file: the authorities by which we know it, PEM; None for the cluster's own.
+        keypair: what we present to it; None for a certificate that the cluster's TLS authority issues.
+    """
+
+    address: Address
+    ca_file: Path | None
+    keypair: KeyPair | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +75,34 @@ class ControllerConfig:
     tunnel_listen: Address
     web_listen: Address
     mqtt_listen: Address
+    broker: BrokerKind
+    external_broker: ExternalBroker | None
     public: PublicAddresses
     https_keypair: KeyPair | None
     static_tokens: tuple[Secret[TokenText], ...]
     record_session: Mode
     record_input: bool
+    locking_mode: LockingMode
     recording_retention: Retention
     drain_timeout: timedelta
     requests_per_minute: int
     ssh_service: bool
     ssh_labels: Labels
+    diag_listen: Address | None
     warnings: tuple[str, ...]
 
 
-def load_config(path: Path) -> ControllerConfig:
-    """Read controller.yaml. Raises `ConfigError`."""
+def load_config(path: Path, *, with_files: bool = False) -> ControllerConfig:
+    """Read controller.yaml. Raises `ConfigError`.
+
+    `with_files` says to see whether the files for the broker can be read, too: a start is the moment to be told.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}{_hint(err)}") from None
-    return parse_config(text, str(path))
+    return parse_config(text, str(path), with_files=with_files)
 
 
 def _hint(err: Exception) -> str:
@@ -88,10 +114,10 @@ def _hint(err: Exception) -> str:
     return "; name the controller's configuration with -c FILE" if isinstance(err, OSError) else ""
 
 
-def parse_config(text: str, source: str) -> ControllerConfig:
+def parse_config(text: str, source: str, *, with_files: bool = False) -> ControllerConfig:
     """Read the text of a controller.yaml; `source` is its name, for messages. Raises `ConfigError`."""
     try:
-        found = form.read_form(text, source, _FORM)
+        found = form.read_form(text, source, _form_with_files() if with_files else _FORM)
     except FormError as err:
         raise ConfigError(str(err)) from None
     auth, proxy, node, teleport = (found[key] for key in ("auth_service", "proxy_service", "ssh_service", "teleport"))
@@ -106,18 +132,32 @@ def parse_config(text: str, source: str) -> ControllerConfig:
         tunnel_listen=proxy["tunnel_listen_addr"],
         web_listen=proxy["web_listen_addr"],
         mqtt_listen=found["mqtt"]["listen_addr"],
-        public=PublicAddresses(proxy["public_addr"], proxy["ssh_public_addr"], proxy["tunnel_public_addr"]),
+        broker=found["mqtt"]["broker"],
+        external_broker=_external_broker(found["mqtt"], source),
+        public=PublicAddresses(
+            proxy["public_addr"], proxy["ssh_public_addr"], proxy["tunnel_public_addr"], found["mqtt"]["public_addr"]
+        ),
         https_keypair=keypairs[0] if keypairs else None,
         static_tokens=auth["tokens"],
         record_session=auth["record_session"],
         record_input=auth["record_input"],
+        locking_mode=auth["locking_mode"],
         recording_retention=Retention(**auth["recording_retention"]),
         drain_timeout=proxy["drain_timeout"],
         requests_per_minute=proxy["requests_per_minute"],
         ssh_service=node["enabled"],
         ssh_labels=node["labels"],
+        diag_listen=teleport["diag_addr"],
         warnings=(APP_SERVICE_WARNING,) if found["app_service"] is not None else (),
     )
+
+
+def _diag_address(value: object) -> Address:
+    """Read ``PORT``, ``:PORT`` or ``HOST:PORT``; without a host it is this machine's own alone."""
+    written = value if isinstance(value, str) else _scalar(value)
+    text = form.text(written)
+    host, port = split_address(f":{text}" if text.isdecimal() else text)
+    return host or "127.0.0.1", port
 
 
 def _path(value: object) -> Path:
@@ -125,6 +165,22 @@ def _path(value: object) -> Path:
     if "\0" in path:
         raise ValueError("should be a path, which holds no NUL character")
     return Path(path)
+
+
+def _readable_file(value: object) -> Path:
+    path = _path(value)
+    try:
+        path.open("rb").close()
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read: {err.strerror}") from None
+    return path
+
+
+def _form_with_files() -> Section:
+    """Return the form that looks at the files of ``mqtt`` as well."""
+    mqtt = _FORM.sections["mqtt"]
+    files = {key: Entry(_readable_file) for key in ("ca_file", "cert_file", "key_file")}
+    return replace(_FORM, sections={**_FORM.sections, "mqtt": replace(mqtt, known={**mqtt.known, **files})})
 
 
 def _always_on(value: object) -> bool:
@@ -144,6 +200,36 @@ def _public_address(default_port: int) -> Any:  # noqa: ANN401 - a reader, as En
         return host, port
 
     return read
+
+
+def _broker_kind(value: object) -> BrokerKind:
+    for kind in get_args(BrokerKind):
+        if value == kind:
+            return kind  # type: ignore[no-any-return]  # one of the literal's own
+    raise ValueError("should be mosquitto, external or none")
+
+
+def _broker_url(value: object) -> Address:
+    scheme, found, address = form.text(value).partition("://")
+    host, port = split_address(address.removesuffix("/"), 8883) if found and scheme == "mqtts" else ("", 0)
+    if not host or not port:
+        raise ValueError("should be mqtts://HOST:PORT with the name that devices dial")
+    return host, port
+
+
+def _external_broker(section: Mapping[str, Any], source: str) -> ExternalBroker | None:
+    """Return the broker that ``mqtt.url`` names. Raises `ConfigError` for keys that contradict each other."""
+    given = [key for key in ("url", "ca_file", "cert_file", "key_file") if section[key] is not None]
+    if section["broker"] != "external":
+        if given:
+            raise ConfigError(f"{source}: mqtt.{given[0]}: goes with mqtt.broker: external")
+        return None
+    if section["url"] is None:
+        raise ConfigError(f"{source}: mqtt.url: is missing: mqtt.broker: external needs mqtts://HOST:PORT")
+    if (section["cert_file"] is None) != (section["key_file"] is None):
+        raise ConfigError(f"{source}: mqtt.{given[-1]}: cert_file and key_file go together")
+    pair = KeyPair(section["key_file"], section["cert_file"]) if section["cert_file"] else None
+    return ExternalBroker(section["url"], section["ca_file"], pair)
 
 
 def _static_tokens(value: object) -> tuple[Secret[TokenText], ...]:
@@ -195,6 +281,13 @@ def _recording_mode(value: object) -> Mode:
     raise ValueError("should be strict, best_effort or off")
 
 
+def _locking_mode(value: object) -> LockingMode:
+    try:
+        return parse_locking_mode(value)
+    except ValueError:
+        raise ValueError("should be strict or best_effort") from None
+
+
 def _size(value: object) -> int:
     size = sizes.parse_size(value)
     if not size:
@@ -226,6 +319,7 @@ _FORM = Section(
             known={
                 "data_dir": Entry(_path, Path("/var/lib/skerry")),
                 "nodename": Entry(names.parse_node_name),
+                "diag_addr": Entry(_diag_address),
             },
             sections={"log": Section(known={"severity": Entry(_severity, "INFO")})},
         ),
@@ -237,6 +331,7 @@ _FORM = Section(
                 "tokens": Entry(_static_tokens, ()),
                 "record_session": Entry(_recording_mode, "best_effort"),
                 "record_input": Entry(form.flag, default=False),
+                "locking_mode": Entry(_locking_mode, "best_effort"),
             },
             sections={"recording_retention": Section(known={"age": Entry(_duration), "size": Entry(_size)})},
         ),
@@ -257,7 +352,17 @@ _FORM = Section(
         "ssh_service": Section(
             known={"enabled": Entry(form.flag, default=False), "labels": Entry(_labels, {})},
         ),
-        "mqtt": Section(known={"listen_addr": Entry(form.listen_address, ("0.0.0.0", 8883))}),  # noqa: S104
+        "mqtt": Section(
+            known={
+                "broker": Entry(_broker_kind, "mosquitto"),
+                "listen_addr": Entry(form.listen_address, ("0.0.0.0", 8883)),  # noqa: S104 - devices dial in
+                "public_addr": Entry(_public_address(8883)),
+                "url": Entry(_broker_url),
+                "ca_file": Entry(_path),
+                "cert_file": Entry(_path),
+                "key_file": Entry(_path),
+            }
+        ),
     },
 )
 
@@ -270,6 +375,9 @@ teleport:
   data_dir: /var/lib/skerry
   # The name of this host's own node, if ssh_service is on. Example; the default is the host name.
   # nodename: harbour
+  # Diagnostics over plain HTTP: /healthz, /readyz, and /metrics for Prometheus. Without a host it is 127.0.0.1: whoever
+  # reaches it reads how many nodes and sessions there are. Off unless given. Example:
+  # diag_addr: "127.0.0.1:3000"
   log:
     severity: INFO  # DEBUG, INFO, WARN, ERROR
 
@@ -285,6 +393,9 @@ auth_service:
   record_session: best_effort
   # What people type is recorded too, passwords included. What the screen shows always is.
   record_input: false
+  # A node that has heard nothing from here for 10 minutes may not know of a lock put on since. best_effort: the locks
+  # that it knows go on to hold, and people may work on it; strict: nobody may, until it hears from here again.
+  locking_mode: best_effort
   # How long, and how much, this controller keeps; each may be left out, and without any it keeps all. Age counts from
   # when the last byte of a recording came; where they take more than the size, the oldest go of the node whose take
   # most. The controller sees to it 5 minutes after its start, and hourly. Whatever this says, a recording that has
@@ -312,7 +423,15 @@ ssh_service:
   enabled: false
   labels: {}
 
-# Reserved: nothing listens here until presence and control of the fleet arrive over MQTT.
+# Presence and control of the fleet, over MQTT.
 mqtt:
+  # mosquitto is run by the controller. external is a broker of your own: `controller configure --broker mosquitto`
+  # prints what to tell it. none does without: nodes are then known by their tunnels alone, and locks reach them late.
+  broker: mosquitto
   listen_addr: "0.0.0.0:8883"
+  # What devices dial, where that is not the host they joined by. Example:
+  # public_addr: skerry.example.com:8883
+  # With external. Devices take it for the broker by a certificate for mqtt.CLUSTER of the cluster's TLS authority. By
+  # ca_file the controller knows it, by cert_file and key_file it knows the controller, where that is another authority.
+  # url: mqtts://broker.example.com:8883
 """

@@ -6,16 +6,20 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from controller import role
 
 LOG = logging.getLogger("CONTROLLER")
 _PR_SET_PDEATHSIG = 1
+_LINE_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,14 @@ class Program:
     Attributes:
         sockets: listening sockets, by number.
         variables: asked at every start for what its environment holds beside our own.
+        directory: where it is started; None for where we were.
+        user: the numbers of the user and the group that it runs as; None for ours.
+        limits: asked at every start for what it may take of the system, by RLIMIT number of `resource`: soft limits,
+            which end at the hard ones.
+        log: where what it writes to standard error goes, line by line; None for our own standard error.
         is_role: whether it is one of the controller's, which says when it is ready and holds the lifeline; any
             other is ended by the system when its supervisor is gone.
+        last_signal: what it is ended with.
     """
 
     name: str
@@ -34,6 +44,11 @@ class Program:
     sockets: tuple[int, ...] = ()
     variables: Callable[[], Mapping[str, str]] = dict
     is_role: bool = True
+    directory: Path | None = None
+    user: tuple[int, int] | None = None
+    limits: Callable[[], Mapping[int, int]] = dict
+    log: Callable[[str], object] | None = None
+    last_signal: signal.Signals = signal.SIGTERM
 
 
 @contextmanager
@@ -47,9 +62,30 @@ def lifeline() -> Iterator[int]:
         os.close(write)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(number: signal.Signals) -> None:
     """Have the system end this process when its parent ends, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _prepared(program: Program) -> Callable[[], None] | None:
+    """Return what a child does before it becomes `program`; None for nothing."""
+    if program.is_role:
+        return None
+    wanted = dict(program.limits())
+
+    def prepare() -> None:
+        _end_with_parent(program.last_signal)
+        for number, limit in wanted.items():
+            _, hard = resource.getrlimit(number)
+            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(number, (most, hard))
+
+    return prepare
+
+
+def _as_user(user: tuple[int, int] | None) -> dict[str, Any]:
+    """Return by which arguments a process is started as `user`, and in no other group than its own."""
+    return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": ()}
 
 
 def _signal_name(number: int) -> str:
@@ -83,7 +119,11 @@ class Process:
                 env={**os.environ, **program.variables(), **ours},
                 pass_fds=(life, says_ready, *program.sockets) if program.is_role else (),
                 start_new_session=True,
-                preexec_fn=None if program.is_role else _end_with_parent,
+                preexec_fn=_prepared(program),
+                cwd=program.directory,
+                stderr=None if program.log is None else asyncio.subprocess.PIPE,
+                limit=_LINE_MAX,
+                **_as_user(program.user),
             )
         except BaseException:
             os.close(ready)
@@ -105,15 +145,35 @@ class Process:
             loop.remove_reader(self._ready)
             os.close(self._ready)
 
+    async def relay_log(self) -> None:
+        """Hand on what the process writes to standard error, until it has ended. To be called once."""
+        if self._running.stderr is None or self._program.log is None:
+            return
+        while True:
+            try:
+                line = await self._running.stderr.readuntil()
+            except asyncio.LimitOverrunError as err:
+                line = await self._running.stderr.readexactly(err.consumed)
+            except asyncio.IncompleteReadError as err:
+                line = err.partial
+            if not line:
+                return
+            self._program.log(line.decode("utf-8", "replace").strip())
+
+    def reload(self) -> None:
+        """Have the process read its configuration again (SIGHUP); nothing where it has ended."""
+        with suppress(ProcessLookupError):
+            self._running.send_signal(signal.SIGHUP)
+
     async def wait(self) -> str:
         """Wait until the process has ended, and return how, in words."""
         status = await self._running.wait()
         return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
 
     async def end(self, patience: timedelta) -> None:
-        """Ask the process to end (SIGTERM), and end it (SIGKILL) where it has not after `patience`."""
+        """Ask the process to end (by its `last_signal`), and end it (SIGKILL) where it has not after `patience`."""
         with suppress(ProcessLookupError):
-            self._running.send_signal(signal.SIGTERM)
+            self._running.send_signal(self._program.last_signal)
         try:
             async with asyncio.timeout(patience.total_seconds()):
                 await self._running.wait()

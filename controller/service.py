@@ -13,17 +13,22 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from controller import broker_watch
 from controller.accounts import Origin
 from controller.addresses import BoundAddresses, public_web
+from controller.broker.error import BrokerError
+from controller.broker.mosquitto import find_mosquitto, find_owner
+from controller.broker_watch import BrokerWatch
 from controller.cluster import Cluster
 from controller.config import Address, ControllerConfig
-from controller.housekeeping import Housekeeper
+from controller.housekeeping import AuthorityWatch, Housekeeper
 from controller.policy.supervision import Restarts, decide_restart
 from controller.process import Process, Program, lifeline
 from controller.tls_files import TlsPair, prepare_api, prepare_web, web_names, web_pins
@@ -32,6 +37,8 @@ from protocol.addresses import join_address
 
 LOG = logging.getLogger("CONTROLLER")
 _HOUSEKEEPING = timedelta(minutes=5)
+# How often it is looked whether the TLS authority turns.
+_AUTHORITY_LOOK = timedelta(seconds=1)
 # How long a role may take to end once its drain time is over, before it is ended.
 _PATIENCE = timedelta(seconds=5)
 # -P: the directory that the controller is started in holds no code of ours.
@@ -45,16 +52,23 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The listening sockets."""
+    """The listening sockets; `mqtt` only keeps its port for the broker, and is None where none is ours to run.
+
+    `diag` is None where diagnostics are off.
+    """
 
     web: socket.socket
     ssh: socket.socket
     tunnel: socket.socket
     api: socket.socket
+    mqtt: socket.socket | None = None
+    diag: socket.socket | None = None
 
     def addresses(self) -> BoundAddresses:
         """Return where they listen, with the ports the system chose."""
-        return BoundAddresses(_name_of(self.web), _name_of(self.ssh), _name_of(self.tunnel), _name_of(self.api))
+        mqtt, diag = (None if door is None else _name_of(door) for door in (self.mqtt, self.diag))
+        people, devices = (_name_of(self.web), _name_of(self.ssh)), (_name_of(self.tunnel), _name_of(self.api))
+        return BoundAddresses(*people, *devices, mqtt, diag)
 
 
 def bind_doors(config: ControllerConfig) -> Doors:
@@ -65,19 +79,35 @@ def bind_doors(config: ControllerConfig) -> Doors:
             ssh=bound.enter_context(_bind(config.ssh_listen, "proxy_service.listen_addr")),
             tunnel=bound.enter_context(_bind(config.tunnel_listen, "proxy_service.tunnel_listen_addr")),
             api=bound.enter_context(_bind(config.api_listen, "auth_service.listen_addr")),
+            mqtt=bound.enter_context(_berth(config)) if config.broker == "mosquitto" else None,
+            diag=bound.enter_context(_bind(config.diag_listen, "teleport.diag_addr")) if config.diag_listen else None,
         )
-        bound.pop_all()  # all four are there: nothing is closed
+        bound.pop_all()  # all of them are there: nothing is closed
     return doors
 
 
-def _bind(address: Address, key: str) -> socket.socket:
+def _berth(config: ControllerConfig) -> socket.socket:
+    """Return a socket that keeps the broker's port; mosquitto cannot be handed one, and binds its own beside it.
+
+    Both say SO_REUSEADDR, and no two such sockets can listen (socket(7)): where somebody else does, it is seen here.
+    """
+    try:
+        find_mosquitto()
+        find_owner()
+    except BrokerError as err:
+        raise StartError(str(err)) from None
+    return _bind(config.mqtt_listen, "mqtt.listen_addr", is_listening=False)
+
+
+def _bind(address: Address, key: str, *, is_listening: bool = True) -> socket.socket:
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with ExitStack() as opened:
             door = opened.enter_context(socket.socket(*found[:3]))
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind(found[4])
-            door.listen(1024)
+            if is_listening:
+                door.listen(1024)
             opened.pop_all()
     except (OSError, UnicodeError) as err:
         reason = getattr(err, "strerror", None) or err
@@ -114,6 +144,10 @@ class Supervisor:
         self._bound = doors.addresses()
         self._stop = asyncio.Event()
         self._not_ready: set[str] = set()
+        self._running: dict[str, Process] = {}
+        self._broker = None if cluster.config.broker == "none" else BrokerWatch(cluster, self._bound)
+        self._watch = AuthorityWatch(cluster, self._renew)
+        self._renewing = threading.Lock()
 
     async def run(self) -> None:
         """Run every role; on SIGTERM or SIGINT let them drain, and return."""
@@ -122,10 +156,13 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         with claimed(self._cluster.config.data_dir), lifeline() as life:
             self._bound.save(self._cluster.config.data_dir)
+            self._cluster.orders.give()
             programs = self._programs()
             self._not_ready = {program.name for program in programs if program.is_role}
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_house(), name="housekeeping")
+                tasks.create_task(self._keep_broker(), name="broker's files")
+                tasks.create_task(self._keep_certificates(), name="certificates")
                 for program in programs:
                     tasks.create_task(self._keep(program, life), name=program.name)
         LOG.info("stopped")
@@ -138,6 +175,14 @@ class Supervisor:
             self._role("web", (doors.web,), web),
             self._role("api", (doors.api,), api),
         ]
+        if self._broker is not None:
+            self._broker.broker.prepare()
+        if self._broker is not None and doors.mqtt is not None:
+            programs.insert(0, self._broker.program())
+        if self._broker is not None:
+            programs.append(self._role("presence", ()))
+        if doors.diag is not None:
+            programs.append(self._role("diag", (doors.diag,)))
         return [*programs, self._node()] if self._cluster.config.ssh_service else programs
 
     def _role(self, name: str, sockets: tuple[socket.socket, ...], tls: TlsPair | None = None) -> Program:
@@ -192,6 +237,8 @@ class Supervisor:
             ending = await self._run_once(program, life)
             if self._stop.is_set():
                 return
+            if program.name == broker_watch.NAME and self._broker is not None and self._broker.took_down():
+                continue
             delay, falls = decide_restart(restarts, self._cluster.clock())
             LOG.error("%s ended (%s): starting it again in %d s", program.name, ending, delay.total_seconds())
             await self._sleep(delay)
@@ -202,7 +249,9 @@ class Supervisor:
             process = await Process.start(program, life)
         except OSError as err:
             return f"it cannot be started: {err.strerror or err}"
+        self._running[program.name] = process
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(process.relay_log())
             ready = tasks.create_task(self._note_ready(program, process))
             stopped = tasks.create_task(self._stop.wait())
             ended = tasks.create_task(process.wait())
@@ -211,6 +260,7 @@ class Supervisor:
                 await process.end(self._cluster.config.drain_timeout + _PATIENCE)
             stopped.cancel()
             ready.cancel()
+        del self._running[program.name]
         return ended.result()
 
     async def _note_ready(self, program: Program, process: Process) -> None:
@@ -224,7 +274,15 @@ class Supervisor:
         config, bound = self._cluster.config, self._bound
         doors = {"web": bound.web, "ssh": bound.ssh, "tunnel": bound.tunnel, "machine API": bound.api}
         LOG.info("doors: %s", ", ".join(f"{name} {join_address(*address)}" for name, address in doors.items()))
+        if bound.diag is not None:
+            LOG.info("diagnostics: http://%s/healthz, /readyz and /metrics", join_address(*bound.diag))
         LOG.info("cluster %s is ready: https://%s/web", config.cluster_name, public_web(config, bound))
+
+    async def _keep_broker(self) -> None:
+        while self._broker is not None and not self._stop.is_set():
+            await self._sleep(broker_watch.LOOK)
+            change = await asyncio.to_thread(self._broker.look)
+            await self._broker.apply(change, self._running.get(broker_watch.NAME))
 
     async def _keep_house(self) -> None:
         housekeeper = Housekeeper(self._cluster, self._renew)
@@ -232,10 +290,16 @@ class Supervisor:
             await self._sleep(_HOUSEKEEPING)
             await asyncio.to_thread(housekeeper.round)
 
+    async def _keep_certificates(self) -> None:
+        while not self._stop.is_set():
+            await self._sleep(_AUTHORITY_LOOK)
+            await asyncio.to_thread(self._watch.look)
+
     def _renew(self) -> None:
         """Issue the doors' own TLS certificates anew; their workers take changed files up by themselves."""
-        prepare_web(self._cluster, self._bound)
-        prepare_api(self._cluster, self._bound)
+        with self._renewing:  # housekeeping and a rotation may want it at once: a key goes with its certificate
+            prepare_web(self._cluster, self._bound)
+            prepare_api(self._cluster, self._bound)
         LOG.info("TLS certificates renewed")
 
     async def _sleep(self, span: timedelta) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.authority import Authority
-from protocol.recordings import Mode, RecordingTerms
+from controller.orders import Orders
+from protocol.recordings import RecordingTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +17,15 @@ class Terms:
 
     authority: Authority
     clock: Callable[[], datetime]
-    mode: Mode = "best_effort"
-    record_input: bool = False
+    orders: Callable[[], Orders] = Orders
 
     def current(self) -> RecordingTerms:
         """Return what holds now. Raises `AuthorityError`, and `StoreError` where the store cannot be read."""
         key_id, public_key = self.authority.recording_key()
+        orders = self.orders()
         return RecordingTerms(
-            mode=self.mode,
-            record_input=self.record_input,
+            mode=orders.record_session,
+            record_input=orders.record_input,
             key_id=key_id,
             public_key=public_key,
             time=int(self.clock().timestamp() * 1000),

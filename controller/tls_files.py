@@ -52,6 +52,12 @@ def prepare_api(cluster: Cluster, bound: BoundAddresses) -> TlsPair:
     return TlsPair(pair.cert_file, pair.key_file, authorities)
 
 
+def prepare_probe(cluster: Cluster) -> TlsPair:
+    """Return what we show to our own doors to see whether they answer: a certificate that is no node's."""
+    chain, key = cluster.authority.issue_broker_client(cluster.clock())
+    return _write_pair(cluster, "probe", chain, key)
+
+
 def anchors(cluster: Cluster) -> str:
     """Return the certificates that a peer may pin to trust the web door, as one PEM bundle.
 

@@ -15,5 +15,12 @@ def serve_api(cluster: Cluster, listener_fd: int, certificate: Path, key: Path, 
     """Serve the machine API until SIGTERM; ends by SystemExit."""
     settings = ServerSettings(name="api", body_max=BODY_MAX, stop_grace=cluster.config.drain_timeout)
     tls = TlsFiles(certificate, key, client_authority)
-    services = ApiServices(cluster.enrolment, cluster.terms, cluster.recordings)
+    services = ApiServices(
+        enrolment=cluster.enrolment,
+        locks=cluster.locks,
+        terms=cluster.terms,
+        control=cluster.control,
+        recordings=cluster.recordings,
+        clock=cluster.clock,
+    )
     serve(create_app(services), listener_fd, tls, settings, say_ready)

@@ -93,7 +93,7 @@ class ServerSettings:
     body_max: int = limits.HTTP_BODY_MAX
     buffers: int = 64 << 20
     stop_grace: timedelta = timedelta(seconds=10)
-    tls_check: timedelta = timedelta(seconds=30)
+    tls_check: timedelta = timedelta(seconds=1)
 
 
 class _Log(glogging.Logger):  # type: ignore[misc]  # gunicorn carries no types

@@ -40,6 +40,7 @@ _ACCEPTS_PER_TURN = 64
 _SEND_BUFFER = 512 * 1024
 _PARTING = 2.0
 _PATIENCE = 1.0
+_STRANGER = "perhaps a node that was removed, whose certificate has run out, or of another cluster"
 _PHRASES = {400: "Bad Request", 414: "URI Too Long", 431: "Request Header Fields Too Large", 501: "Not Implemented"}
 
 
@@ -127,10 +128,20 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
         except ssl.SSLWantWriteError:
             self._watch(caller, selectors.EVENT_WRITE)
         except ssl.SSLError as err:
-            self.complaints.say("%s: TLS: %s", caller.address, err.reason or "broken off")
+            self._complain_of_tls(caller, err)
             self._drop(caller)
         except (OSError, ValueError) as err:
             self._drop(caller, type(err).__name__ if caller.intake.buffer else "")
+
+    def _complain_of_tls(self, caller: Caller, err: ssl.SSLError) -> None:
+        """Say it once for each address: who cannot come in tries again and again, such as a node that was removed."""
+        reason = err.reason or "broken off"
+        subject = f"{caller.address} {reason}"
+        if isinstance(err, ssl.SSLCertVerificationError):
+            why = f"{err.verify_message}; {_STRANGER}"
+            self.complaints.say_once(subject, "%s: TLS: %s: %s", caller.address, reason, why)
+        else:
+            self.complaints.say_once(subject, "%s: TLS: %s", caller.address, reason)
 
     def _advance(self, caller: Caller) -> None:
         if caller.phase is Phase.PARTING:

@@ -6,12 +6,14 @@ one atomic write for all of a second, so that a thousand agents that come back a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, cast
 
-from controller.store.interface import Store, Value
+from controller.store.cached import Cached
+from controller.store.interface import Record, Store, Value
 from protocol.events import Json
 from protocol.instants import format_instant, parse_instant
 from protocol.names import NodeId
@@ -34,15 +36,16 @@ class Tunnel:
     def from_value(cls, value: Value) -> Tunnel:
         """Read the JSON object."""
         fields = cast("Mapping[str, Any]", value)
-        return cls(fields["state"], parse_instant(fields["since"]))
+        return _known(fields["state"], fields["since"])
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """All tunnels as they were under one stamp of the store."""
+@lru_cache(maxsize=20_000)  # one changes, and all are read again
+def _known(state: TunnelState, since: str) -> Tunnel:
+    return Tunnel(state, parse_instant(since))
 
-    stamp: object
-    tunnels: Mapping[NodeId, Tunnel]
+
+def _read(records: Sequence[Record]) -> Mapping[NodeId, Tunnel]:
+    return {NodeId(record.key): Tunnel.from_value(record.value) for record in records}
 
 
 class Presence:
@@ -51,17 +54,11 @@ class Presence:
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._tunnels = store.collection("tunnels")
         self._clock = clock
-        self._view: _View | None = None
+        self._kept = Cached(self._tunnels, _read, clock)
 
     def read(self) -> Mapping[NodeId, Tunnel]:
         """Return the last stored state of every node that ever held a tunnel: the same object while none changed."""
-        stamp, view = self._tunnels.stamp(), self._view
-        if view is None or stamp != view.stamp:
-            # The stamp is from before the reading: a write in between makes it old, and the next call reads again.
-            records = self._tunnels.list(now=self._clock())
-            tunnels = {NodeId(record.key): Tunnel.from_value(record.value) for record in records}
-            self._view = view = _View(stamp, tunnels)
-        return view.tunnels
+        return self._kept.read()
 
     def write(self, changes: Mapping[NodeId, Tunnel]) -> None:
         """Store changed states, in one write. Raises `StoreError`."""

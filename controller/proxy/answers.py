@@ -8,6 +8,7 @@ from typing import assert_never
 from asyncssh import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
 
 from controller.fleet import TUNNEL_ADDRESS
+from controller.policy.liveness import UNSEEN, Standing
 from controller.policy.route import Ambiguous, Denied, Offline, Route, Routed, Unknown
 from protocol.durations import describe_duration
 from protocol.listing import describe_ambiguous
@@ -17,8 +18,11 @@ from protocol.table import escape_text
 _CANDIDATES_SHOWN = 20
 
 
-def answer_for(route: Route, now: datetime) -> tuple[int, str] | None:
-    """Return the reason code (RFC 4254 section 5.1) and the text for the person; None for a node that is reached."""
+def answer_for(route: Route, now: datetime, standing: Standing = UNSEEN) -> tuple[int, str] | None:
+    """Return the reason code (RFC 4254 section 5.1) and the text for the person; None for a node that is reached.
+
+    `standing` is what MQTT says of a node that holds no tunnel.
+    """
     if isinstance(route, Routed):
         return None
     if isinstance(route, Unknown):
@@ -27,19 +31,29 @@ def answer_for(route: Route, now: datetime) -> tuple[int, str] | None:
     if isinstance(route, Ambiguous):
         return OPEN_CONNECT_FAILED, ambiguity(route)
     if isinstance(route, Offline):
-        return OPEN_CONNECT_FAILED, offline(route, now)
+        return OPEN_CONNECT_FAILED, offline(route, now, standing)
     if isinstance(route, Denied):
         return OPEN_ADMINISTRATIVELY_PROHIBITED, f'access denied to node "{route.node.name}"'
     assert_never(route)
 
 
-def offline(route: Offline, now: datetime) -> str:
-    """Return the text for a node that holds no tunnel."""
-    if route.since is None:
-        return f'node "{route.node.name}" is offline: it has not connected since this controller knows it'
-    ago = describe_duration(now - route.since) if (now - route.since).total_seconds() < 120 else ""
-    when = f"{route.since:%Y-%m-%d %H:%M:%S} UTC" + (f" ({ago} ago)" if ago else "")
-    return f'node "{route.node.name}" is offline since {when}: it is reachable again as soon as it connects'
+def offline(route: Offline, now: datetime, standing: Standing = UNSEEN) -> str:
+    """Return the text for a node that holds no tunnel: what the proxy knows of that, and what MQTT says beside it."""
+    name = f'node "{route.node.name}"'
+    if standing.presence == "online":
+        since = f" since {_when(route.since, now)}" if route.since else ""
+        return f"{name} is online, but holds no tunnel{since}: it is reachable again as soon as its tunnel is up"
+    is_told = standing.presence == "offline" and standing.since is not None
+    offline_since = standing.since if is_told else route.since
+    if offline_since is None:
+        return f"{name} is offline: it has not connected since this controller knows it"
+    why = f", {standing.reason}" if is_told and standing.reason else ""
+    return f"{name} is offline since {_when(offline_since, now)}{why}: it is reachable again as soon as it connects"
+
+
+def _when(since: datetime, now: datetime) -> str:
+    ago = describe_duration(now - since) if (now - since).total_seconds() < 120 else ""
+    return f"{since:%Y-%m-%d %H:%M:%S} UTC" + (f" ({ago} ago)" if ago else "")
 
 
 def ambiguity(route: Ambiguous) -> str:

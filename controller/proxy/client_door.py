@@ -4,6 +4,9 @@ Checks of a connection: K0-K9 of `protocol.certificates` and `protocol.ssh.gate`
 exists, P2 the certificate is not from before the user was reset. P1 and P2 are asked again for every
 channel, and so is P3, that the certificate has not expired since. Before them comes P4, that the audit log
 is being kept: nobody is let through unrecorded. That refusal itself can stand in the program's log alone.
+A person on whom a lock is (X1) is let in to be told of it, and goes; a channel to a locked node (X3) is refused. A lock
+on a login (X2) is the node's to judge, since the login is named within the channel alone: somebody who may use a locked
+login gets no channel to a node that is not known to have heard of the lock.
 """
 
 from __future__ import annotations
@@ -11,17 +14,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import asyncssh
 
 from controller.accounts import UserRecord
-from controller.policy.route import Denied, Route, Routed, decide_route
-from controller.proxy.answers import answer_for
-from controller.proxy.doorway import LOG, Doorway, Lobby
+from controller.policy.heard import has_heard
+from controller.policy.liveness import UNSEEN, Standing
+from controller.policy.route import Denied, Offline, Route, Routed, decide_route
+from controller.proxy.answers import answer_for, offline
+from controller.proxy.doorway import LOG, Doorway
 from controller.proxy.errand import Errands
+from controller.proxy.lobby import Lobby
 from controller.proxy.relay import Channel, RelayEnd, Relays
 from controller.proxy.tunnels import Tunnels
+from controller.proxy.warden import Warden
 from controller.store.interface import StoreError
 from protocol import events, limits
 from protocol.access import AccessTarget
@@ -29,7 +36,8 @@ from protocol.addresses import split_address
 from protocol.certificates import SshCertificate, UserIdentity, judge_user_certificate
 from protocol.decision import Granted, Refused
 from protocol.events import Json
-from protocol.names import NodeId
+from protocol.locks import Lock, describe_lock
+from protocol.names import NodeId, UserName
 from protocol.ssh.tunnel import MAX_PACKET, WINDOW
 from protocol.table import escape_text
 
@@ -50,11 +58,13 @@ class ClientRooms:
     errands: Errands
     tunnels: Tunnels
     relays: Relays
+    warden: Warden
     open_channel: ChannelOpener
     nodes: Callable[[], Mapping[NodeId, AccessTarget]]
     user: Callable[[str], UserRecord | None]
     authorities: Callable[[], Collection[bytes]]
     clock: Callable[[], datetime]
+    standing: Callable[[NodeId], Standing] = lambda _: UNSEEN
 
 
 class ClientDoor(Doorway[UserIdentity]):
@@ -65,7 +75,7 @@ class ClientDoor(Doorway[UserIdentity]):
     def __init__(self, rooms: ClientRooms) -> None:
         super().__init__(rooms.lobby, rooms.errands, rooms.clock)
         self._rooms = rooms
-        self._channels = 0
+        self._relayed: dict[_Both, NodeId] = {}
         self._gone = False
 
     def judge(self, certificate: SshCertificate, username: str) -> Granted[UserIdentity] | Refused:  # noqa: ARG002 - the login belongs to the inner connection
@@ -78,6 +88,36 @@ class ClientDoor(Doorway[UserIdentity]):
     def admitted(self, identity: UserIdentity) -> None:
         """Note who came."""
         LOG.info("client door: %s is user %s", self.address, identity.user)
+        self._rooms.warden.enter(self)
+
+    def bar(self, identity: UserIdentity) -> Lock | None:
+        """Return the lock that is on the person."""
+        return self._rooms.warden.on(user=identity.user)
+
+    @property
+    def user(self) -> UserName:
+        """Who the person is."""
+        assert self.identity is not None  # noqa: S101 - the warden's guests have been admitted
+        return self.identity.user
+
+    @property
+    def nodes(self) -> Collection[NodeId]:
+        """The nodes to which the person has channels."""
+        return self._relayed.values()
+
+    def lock_out(self, lock: Lock) -> None:
+        """End the connection, and all that goes on in it."""
+        LOG.info("client door: %s (user %s): %s: the connection is cut", self.address, self.user, describe_lock(lock))
+        self._say_goodbye(describe_lock(lock))
+
+    def part_from(self, node: NodeId, lock: Lock) -> None:
+        """End the channels to a node; where there are no others, the connection with a word why."""
+        if set(self.nodes) == {node}:
+            self.lock_out(lock)
+            return
+        LOG.info("client door: %s (user %s): %s: channels are closed", self.address, self.user, describe_lock(lock))
+        for both in [both for both, its_node in self._relayed.items() if its_node == node]:
+            both.abort()
 
     def session_requested(self) -> bool:
         """Refuse shells on the proxy itself."""
@@ -108,7 +148,12 @@ class ClientDoor(Doorway[UserIdentity]):
     async def _reach(self, identity: UserIdentity, target: str) -> asyncssh.SSHTCPSession[bytes]:
         self._check_channel(identity, target)
         route = self._route(identity, target)
-        answer = answer_for(route, self._clock())
+        if isinstance(route, Routed | Offline) and (lock := self._rooms.warden.on(node=route.node.node_id)):
+            self._refuse_locked(identity, target, lock, "X3")
+        if isinstance(route, Routed) and (lock := self._unheard(identity, route.node.node_id)):
+            self._refuse_locked(identity, target, lock, "X2")
+        standing = self._rooms.standing(route.node.node_id) if isinstance(route, Offline) else UNSEEN
+        answer = answer_for(route, self._clock(), standing)
         if answer is not None:
             self._report_refusal(identity, target, route)
             raise asyncssh.ChannelOpenError(*answer)
@@ -120,12 +165,27 @@ class ClientDoor(Doorway[UserIdentity]):
             LOG.warning("client door: %s (user %s): refused: no audit log (P4)", self.address, identity.user)
             text = "the controller cannot keep its audit log now; try again later or tell the administrator"
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, text)
+        lock = self._rooms.warden.on(user=identity.user)
+        if lock is not None:
+            self._refuse_locked(identity, target, lock, "X1")
         still = self._still_good(identity)
         if isinstance(still, Refused):
             self._report(identity, target, still.reason, still.check)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "access denied: log in again")
-        if self._channels >= limits.CHANNELS_PER_CONNECTION:
+        if len(self._relayed) >= limits.CHANNELS_PER_CONNECTION:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels on this connection")
+
+    def _unheard(self, identity: UserIdentity, node_id: NodeId) -> Lock | None:
+        """Return a lock on one of the person's logins that the node may not know of; None where it will judge."""
+        locks = self._rooms.warden.on_logins(identity.logins)
+        if not locks:
+            return None
+        standing, now = self._rooms.standing(node_id), self._clock()
+        return next((lock for lock in locks if not has_heard(standing, lock.created, now)), None)
+
+    def _refuse_locked(self, identity: UserIdentity, target: str, lock: Lock, check: str) -> NoReturn:
+        self._report(identity, target, describe_lock(lock), check)
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, describe_lock(lock))
 
     def _route(self, identity: UserIdentity, target: str) -> Route:
         tunnels = self._rooms.tunnels
@@ -135,9 +195,10 @@ class ClientDoor(Doorway[UserIdentity]):
 
     async def _relay(self, identity: UserIdentity, target: str, route: Routed) -> RelayEnd:
         both = _Both(self._closed)
-        near, far = _CountedEnd(both), _CountedEnd(both)
-        near.join(far)
-        await self._open_far(route.node.node_id, near, far)
+        try:
+            await self._open_far(identity, route.node.node_id, both)
+        except asyncssh.ChannelOpenError as err:
+            raise self._explain(err, route) from None
         fields: dict[str, Json] = {
             "user": identity.user,
             "server_id": route.node.node_id,
@@ -148,31 +209,44 @@ class ClientDoor(Doorway[UserIdentity]):
         }
         self._errands.audit(events.SESSION_CONNECT, fields)
         LOG.info("client door: %s (user %s) connected to node %s", self.address, identity.user, route.node.name)
-        return near
+        return both.near
 
-    async def _open_far(self, node_id: NodeId, near: _CountedEnd, far: _CountedEnd) -> None:
+    def _explain(self, err: asyncssh.ChannelOpenError, route: Routed) -> asyncssh.ChannelOpenError:
+        """Return what to tell where a channel did not come about: of a tunnel whose node is gone, that it is."""
+        standing = self._rooms.standing(route.node.node_id)
+        if err.code != asyncssh.OPEN_CONNECT_FAILED or standing.presence != "offline":
+            return err
+        return asyncssh.ChannelOpenError(err.code, offline(Offline(route.node, None), self._clock(), standing))
+
+    async def _open_far(self, identity: UserIdentity, node_id: NodeId, both: _Both) -> None:
         """Open the node's end. It is counted from the first moment: what is being opened takes room too."""
-        self._channels += 1
+        self._relayed[both] = node_id
         self._rooms.relays.opened()
         try:
-            await self._rooms.open_channel(node_id, far, split_address(self.address))
+            await self._rooms.open_channel(node_id, both.far, split_address(self.address))
+            self._check_still_wanted(identity, node_id)
         except BaseException:
-            near.count_once()
-            far.count_once()
+            both.near.count_once()
+            if both.far.channel is None:
+                both.far.count_once()
+            both.abort()
             raise
+
+    def _check_still_wanted(self, identity: UserIdentity, node_id: NodeId) -> None:
+        """Raise `asyncssh.ChannelOpenError` for a channel that nobody would ever close, or that nobody may have."""
         if self._gone:
-            # Nobody is there any more to be told of the channel, and nobody would ever close it.
-            near.count_once()
-            if far.channel is not None:
-                far.channel.abort()
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closed")
+        lock = self._rooms.warden.on(user=identity.user, node=node_id)
+        if lock is not None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, describe_lock(lock))
 
     def left(self, identity: UserIdentity) -> None:  # noqa: ARG002 - the door's own signature
         """Note that the person is gone: channels that are still being opened have nobody to go to."""
         self._gone = True
+        self._rooms.warden.leave(self)
 
-    def _closed(self) -> None:
-        self._channels -= 1
+    def _closed(self, both: _Both) -> None:
+        del self._relayed[both]
         self._rooms.relays.closed()
 
     def _still_good(self, identity: UserIdentity) -> Granted[UserIdentity] | Refused:
@@ -206,15 +280,23 @@ class ClientDoor(Doorway[UserIdentity]):
 class _Both:
     """Tells the door when both ends of a relay are gone: what one peer will not take is still held for it."""
 
-    def __init__(self, closed: Callable[[], None]) -> None:
+    def __init__(self, closed: Callable[[_Both], None]) -> None:
         self._closed = closed
         self._there = 2
+        self.near, self.far = _CountedEnd(self), _CountedEnd(self)
+        self.near.join(self.far)
 
     def lost(self) -> None:
         """Count one end less."""
         self._there -= 1
         if not self._there:
-            self._closed()
+            self._closed(self)
+
+    def abort(self) -> None:
+        """Close both ends at once; of a channel that is still being confirmed, the node's end takes the other along."""
+        for end in (self.near, self.far):
+            if end.channel is not None:
+                end.channel.abort()
 
 
 class _CountedEnd(RelayEnd):

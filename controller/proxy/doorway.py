@@ -1,109 +1,29 @@
-"""What both SSH doors of the proxy have in common: settings, the certificate gate, and who may wait in front."""
+"""What both SSH doors of the proxy have in common: the certificate gate, and what goes before it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import asyncssh
 
 from controller.authority import AuthorityError
-from controller.https.complaints import Complaints
 from controller.proxy.errand import Errands
+from controller.proxy.lobby import Lobby
 from controller.store.interface import StoreError
-from controller.throttle import network_of
-from protocol import limits
 from protocol.addresses import join_address
 from protocol.certificates import SshCertificate
 from protocol.decision import Granted, Refused
+from protocol.locks import Lock, describe_lock
 from protocol.ssh.gate import Gate
 from protocol.ssh.packets import hasten
 
 I = TypeVar("I")  # noqa: E741 - the identity a door establishes
 LOG = logging.getLogger("PROXY")
-# An honest peer has authenticated by then, also over a slow radio link.
-_PATIENCE = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Seat:
-    """One guest's place in the lobby: where they come from, since when they wait, and how to be rid of them."""
-
-    network: str
-    since: float
-    vacate: Callable[[], None]
-
-
-class Lobby:
-    """Everyone who is connected to one door. Those not authenticated yet are bounded, in all and for each network.
-
-    A newcomer to a full lobby takes the place of whoever has waited longest, among the guests of the network
-    that holds most places. A network that has used up its own share gets a place back only from a guest of
-    its own who dawdles: devices behind one address that come back all at once do not cut each other off.
-    """
-
-    def __init__(
-        self, limit: int = limits.UNAUTHENTICATED_CONNECTIONS, share: int = limits.UNAUTHENTICATED_PER_NETWORK
-    ) -> None:
-        self.complaints = Complaints(LOG)
-        self._limit = limit
-        self._share = share
-        self._waiting: dict[asyncssh.SSHServerConnection, _Seat] = {}  # who has waited longest comes first
-        self._crowds: Counter[str] = Counter()
-        self._inside: set[asyncssh.SSHServerConnection] = set()
-
-    def enter(self, guest: asyncssh.SSHServerConnection, host: str, vacate: Callable[[], None]) -> bool:
-        """Take a guest in, who is to go when `vacate` is called; False where there is no room."""
-        network, now = network_of(host), time.monotonic()
-        if self._crowds[network] >= self._share and not self._rid_of_dawdler(network, now):
-            return False
-        if len(self._waiting) >= self._limit:
-            self._vacate(max(self._waiting, key=lambda each: self._crowds[self._waiting[each].network]))
-        self._waiting[guest] = _Seat(network, now, vacate)
-        self._crowds[network] += 1
-        return True
-
-    def admit(self, guest: asyncssh.SSHServerConnection) -> None:
-        """Let a guest on, who has authenticated."""
-        self._stand_up(guest)
-        self._inside.add(guest)
-
-    def leave(self, guest: asyncssh.SSHServerConnection) -> None:
-        """Forget a guest, who is gone."""
-        self._stand_up(guest)
-        self._inside.discard(guest)
-
-    def _rid_of_dawdler(self, network: str, now: float) -> bool:
-        first = next((guest for guest, seat in self._waiting.items() if seat.network == network), None)
-        if first is None or now - self._waiting[first].since < _PATIENCE:
-            return False
-        self._vacate(first)
-        return True
-
-    def _vacate(self, guest: asyncssh.SSHServerConnection) -> None:
-        seat = self._waiting[guest]
-        self._stand_up(guest)
-        seat.vacate()
-
-    def _stand_up(self, guest: asyncssh.SSHServerConnection) -> None:
-        seat = self._waiting.pop(guest, None)
-        if seat is not None:
-            self._crowds[seat.network] -= 1
-            if not self._crowds[seat.network]:
-                del self._crowds[seat.network]
-
-    def clear(self, reason: str) -> None:
-        """Disconnect everyone; whoever speaks SSH already is told `reason`.
-
-        Not "by application": with that code asyncssh, at the other end, keeps the reason to itself.
-        """
-        for guest in {*self._waiting, *self._inside}:
-            guest.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, reason)
 
 
 class Doorway(asyncssh.SSHServer, Generic[I]):
@@ -113,6 +33,7 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
     """
 
     door = "ssh"
+    lock_check = "X1"
 
     def __init__(self, lobby: Lobby, errands: Errands, clock: Callable[[], datetime]) -> None:
         self._lobby = lobby
@@ -121,6 +42,7 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
         self._gate: Gate[I] = Gate(self._judge)
         self._username = ""
         self._turned_away = ""
+        self.is_turned_back = False
         self.address = ""
         self.connection: asyncssh.SSHServerConnection
 
@@ -134,6 +56,14 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
         except (StoreError, AuthorityError) as err:
             LOG.error("%s door: %s cannot be judged: %s", self.door, self.address, err)  # noqa: TRY400 - one line
             return Refused("the controller could not read its own records", "P0")
+
+    def bar(self, identity: I) -> Lock | None:  # noqa: ARG002 - a subclass's to say
+        """Return the lock that keeps out a peer that has proved who it is. May raise `StoreError`."""
+        return None
+
+    def is_worth_telling(self, identity: I, lock: Lock) -> bool:  # noqa: ARG002 - the same
+        """Tell whether the audit log is to know that a lock has turned this peer back."""
+        return True
 
     def admitted(self, identity: I) -> None:
         """Go on with a peer that has proved who it is."""
@@ -151,11 +81,14 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
         self.connection = conn
         peer: Any = conn.get_extra_info("peername") or ("", 0)
         self.address = join_address(str(peer[0]), int(peer[1]))
-        if not self._lobby.enter(conn, str(peer[0]), lambda: self._turn_away("it made room for another")):
-            self._turn_away("too many unauthenticated connections from there")
-            return
         hasten(conn)
         self._gate.guard(conn)
+        # Nothing is read of a guest, and no work begun, before it is their turn.
+        transport: asyncio.Transport = conn._transport  # type: ignore[assignment]  # noqa: SLF001 - as it is while a connection is made; the library lends no other hold on it
+        transport.pause_reading()
+        make_room = partial(self._turn_away, "it made room for another")
+        if not self._lobby.enter(conn, str(peer[0]), begin=transport.resume_reading, vacate=make_room):
+            self._turn_away("too many unauthenticated connections from there or in all")
 
     def _turn_away(self, reason: str) -> None:
         self._turned_away = reason
@@ -179,7 +112,28 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
             return
         if self._gate.refused is not None:
             self._audit_refusal(self._gate.refused)
-        self.admitted(identity)
+        if not self._is_barred(identity):
+            self.admitted(identity)
+
+    def _is_barred(self, identity: I) -> bool:
+        """Turn back a peer on which a lock is. It has proved who it is: it is told why."""
+        try:
+            lock = self.bar(identity)
+        except StoreError as err:
+            LOG.error("%s door: %s cannot be judged: %s", self.door, self.address, err)  # noqa: TRY400 - one line
+            self._say_goodbye("the controller cannot read its records now: try again in a moment")
+            return True
+        if lock is None:
+            return False
+        if self.is_worth_telling(identity, lock):
+            self._audit_refusal(Refused(describe_lock(lock), self.lock_check))
+        self._say_goodbye(describe_lock(lock))
+        return True
+
+    def _say_goodbye(self, reason: str) -> None:
+        self.is_turned_back = True
+        # Not "by application": see `Lobby.clear`.
+        self.connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tidy up; a refusal that is not reported yet is audited, anything else that never authenticated is logged."""
@@ -190,10 +144,17 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
             self._lobby.complaints.say("%s door: %s turned away: %s", self.door, self.address, self._turned_away)
         elif self._gate.refused is not None:
             self._audit_refusal(self._gate.refused)
+        elif self._said_nothing(exc):
+            LOG.debug("%s door: %s came, said nothing and left", self.door, self.address)
         else:
             reason = str(exc) or type(exc).__name__ if exc else "it closed the connection"
             words = (self.door, self.address, reason[:200])
             self._lobby.complaints.say("%s door: %s did not authenticate: %s", *words, level=logging.INFO)
+
+    def _said_nothing(self, exc: Exception | None) -> bool:
+        """Tell whether the peer has left without a word, as a probe does that asks whether the door is open."""
+        has_left = exc is None or isinstance(exc, OSError | asyncssh.ConnectionLost)
+        return has_left and self.connection.get_extra_info("client_version") is None
 
     def _audit_refusal(self, refused: Refused) -> None:
         self._lobby.complaints.say("%s door: %s refused: %s", self.door, self.address, refused.reason)

@@ -16,11 +16,16 @@ from protocol import certificates, limits
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """A host key, as asyncssh takes it, and when another one should take its place."""
+    """A host key, as asyncssh takes it, and when another one should take its place.
+
+    Attributes:
+        authority: which key of the host CA has signed the certificate: where another signs, it is to be replaced too.
+    """
 
     key: asyncssh.SSHKey
     certificate: asyncssh.SSHCertificate
     renew_at: datetime
+    authority: str
 
 
 def make_host_key(cluster: Cluster) -> HostKey:
@@ -39,7 +44,8 @@ def make_host_key(cluster: Cluster) -> HostKey:
         now=now,
     )
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    authority = cluster.authority.server_key_id("host")  # asked first: one that changes meanwhile is found changed
     line = cluster.authority.sign_ssh(order, public)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     renew_at = now + limits.HOST_CERTIFICATE_TTL * 2 / 3
-    return HostKey(asyncssh.import_private_key(pem), asyncssh.import_certificate(line), renew_at)
+    return HostKey(asyncssh.import_private_key(pem), asyncssh.import_certificate(line), renew_at, authority)

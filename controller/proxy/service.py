@@ -17,12 +17,15 @@ import asyncssh
 from controller.authority import AuthorityError
 from controller.cluster import Cluster
 from controller.proxy.client_door import ClientDoor, ClientRooms
-from controller.proxy.doorway import Lobby
 from controller.proxy.errand import Errands
 from controller.proxy.host_key import HostKey, make_host_key
+from controller.proxy.lobby import Lobby
+from controller.proxy.pace import Pace
 from controller.proxy.relay import Relays
-from controller.proxy.tunnel_door import TunnelDoor, TunnelRooms, open_channel
-from controller.proxy.tunnels import Tunnels
+from controller.proxy.rivals import Rivals
+from controller.proxy.tunnel_door import REMOVED, TunnelDoor, TunnelRooms, open_channel
+from controller.proxy.tunnels import Device, Tunnels
+from controller.proxy.warden import Warden
 from controller.store.interface import StoreError
 from protocol import limits
 from protocol.access import AccessTarget
@@ -34,6 +37,10 @@ LOG = logging.getLogger("PROXY")
 _STORE_INTERVAL = 1.0
 _RENEWAL_INTERVAL = 1.0  # the clock is asked, and may be set: no wait for 20 days
 _RENEWAL_RETRY = 60.0
+# So many who knock are looked at in one turn of the event loop; the others wait in the kernel, in order. A fleet that
+# comes back must not keep us from serving those who were let in before.
+_ACCEPTED_AT_ONCE = 16
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,14 @@ class ProxyService:
         self._cluster = cluster
         self._sockets = sockets
         self._login_grace = login_grace
-        self._people, self._devices = Lobby(), Lobby()
+        self._people, self._devices = Lobby(LOG), Lobby(LOG)
         self._errands = Errands(cluster.audit, cluster.clock)
         self._tunnels = Tunnels(cluster.presence.all_down(), cluster.clock)
         self._doors: list[asyncssh.SSHAcceptor] = []
         self._relays = Relays()
+        self._warden = Warden(cluster.locks, self._tunnels)
+        self._rivals = Rivals(cluster.enrolment.report_clone)
+        self._pace = Pace(self._tunnels, cluster.mirror.view)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve until `stop` is set; then take nobody new, let sessions end for a while, and leave."""
@@ -65,6 +75,10 @@ class ProxyService:
         async with asyncio.TaskGroup() as tasks:
             errands = tasks.create_task(self._errands.run(), name="audit")
             keeper = tasks.create_task(self._keep_presence(over), name="presence")
+            tasks.create_task(self._warden.run(over), name="locks")
+            rivals = tasks.create_task(self._rivals.run(), name="rivals")
+            self._cluster.mirror.follow()
+            await asyncio.to_thread(self._cluster.mirror.view)  # the first look waits for an answer
             host = make_host_key(self._cluster)
             await self._open_doors(host)
             renewal = tasks.create_task(self._renew_host_key(host), name="host key")
@@ -74,8 +88,8 @@ class ProxyService:
             over.set()
             await keeper  # not cancelled: its thread might write that a node is up after we have left
             await self._errands.finish()
-            renewal.cancel()
-            errands.cancel()
+            for task in (renewal, rivals, errands):
+                task.cancel()
         try:
             self._cluster.presence.all_down()
         except StoreError as err:
@@ -87,16 +101,20 @@ class ProxyService:
             errands=self._errands,
             tunnels=self._tunnels,
             relays=self._relays,
+            warden=self._warden,
             open_channel=partial(open_channel, self._tunnels),
             nodes=self._nodes,
             user=self._cluster.accounts.users.get,
             authorities=partial(self._authorities, "user"),
             clock=self._cluster.clock,
+            standing=lambda node_id: self._cluster.mirror.view().of(node_id),
         )
         tunnel = TunnelRooms(
             lobby=self._devices,
             errands=self._errands,
             tunnels=self._tunnels,
+            warden=self._warden,
+            rivals=self._rivals,
             node=self._cluster.enrolment.nodes.get,
             authorities=partial(self._authorities, "host"),
             clock=self._cluster.clock,
@@ -125,9 +143,9 @@ class ProxyService:
         """Give the doors a new host key in good time; connections that are open keep the one they know."""
         while True:
             await asyncio.sleep(_RENEWAL_INTERVAL)
-            if self._cluster.clock() < host.renew_at:
-                continue
             try:
+                if not await asyncio.to_thread(self._is_host_key_due, host):
+                    continue
                 host = await asyncio.to_thread(make_host_key, self._cluster)
             except (AuthorityError, StoreError) as err:
                 LOG.error("the proxy's host certificate is not renewed yet: %s", err)  # noqa: TRY400 - one line
@@ -137,12 +155,17 @@ class ProxyService:
                 door.update(server_host_keys=[(host.key, host.certificate)])
             LOG.info("the proxy's host certificate is renewed")
 
+    def _is_host_key_due(self, host: HostKey) -> bool:
+        """Tell whether the certificate nears its end, or another key of the host CA signs for servers by now."""
+        return self._cluster.clock() >= host.renew_at or self._cluster.authority.server_key_id("host") != host.authority
+
     async def _keep_presence(self, over: asyncio.Event) -> None:
         while not over.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STORE_INTERVAL):
                     await over.wait()
                     return
+            self._pace.adjust()
             try:
                 await self._cut_removed()
             except StoreError as err:
@@ -154,13 +177,15 @@ class ProxyService:
         # What is known is taken first: whatever joins while the store is read must not look removed.
         known = self._tunnels.known()
         enrolled = await asyncio.to_thread(self._nodes)
-        for node_id in known - enrolled.keys():
-            link = self._tunnels.forget(node_id)
-            if link is not None:
-                LOG.info("tunnel door: node %s was removed: its connection from %s is cut", node_id, link.address)
-                text = "this node has been removed from the cluster"
-                link.connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, text)
+        gone = known - enrolled.keys()
+        for device in self._tunnels.devices():
+            if device.node_id in gone:
+                LOG.info("tunnel door: node %s was removed: its connection from %s is cut", *_words(device))
+                device.connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, REMOVED)
+        for node_id in gone:
+            # Where the store refuses, the node stays known, and this is done again.
             await asyncio.to_thread(self._cluster.presence.forget, node_id)
+            self._tunnels.forget(node_id)
 
     async def _store_changes(self) -> None:
         changes = self._tunnels.take_changes()
@@ -179,13 +204,17 @@ class ProxyService:
         return {key_blob(line) for line in self._cluster.authority.ssh_authorities(kind)}
 
 
+def _words(device: Device) -> tuple[str, str]:
+    return device.node_id, device.address
+
+
 async def _listen(
     sock: socket.socket,
     factory: Any,  # noqa: ANN401 - makes an SSHServer
     host: HostKey,
     login_grace: timedelta,
 ) -> asyncssh.SSHAcceptor:
-    return await asyncssh.listen(
+    door = await asyncssh.listen(
         sock=sock,
         server_factory=factory,
         server_host_keys=[(host.key, host.certificate)],
@@ -204,5 +233,7 @@ async def _listen(
         allow_pty=False,
         line_editor=False,
         sftp_factory=None,
-        backlog=512,
+        backlog=_ACCEPTED_AT_ONCE,
     )
+    sock.listen(_BACKLOG)  # the library tells the kernel the number above, too
+    return door

@@ -17,6 +17,15 @@ from protocol.names import NodeId
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Device:
+    """A connection of a node that has proved who it is, whether it asked to be reached or not."""
+
+    node_id: NodeId
+    connection: asyncssh.SSHServerConnection
+    address: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TunnelLink:
     """One node's connection to the tunnel door. `forward` is what the node asked to be forwarded."""
 
@@ -30,6 +39,7 @@ class Tunnels:
     """All tunnels, and since when each node has one or has none."""
 
     def __init__(self, view: Mapping[NodeId, Tunnel], clock: Callable[[], datetime]) -> None:
+        self._devices: set[Device] = set()
         self._links: dict[NodeId, TunnelLink] = {}
         self._view = dict(view)
         self._changed: set[NodeId] = set()
@@ -37,6 +47,18 @@ class Tunnels:
 
     def __len__(self) -> int:
         return len(self._links)
+
+    def enter(self, device: Device) -> None:
+        """Know of a node's connection, from when it has proved who it is."""
+        self._devices.add(device)
+
+    def leave(self, device: Device) -> None:
+        """Forget a connection, which is gone."""
+        self._devices.discard(device)
+
+    def devices(self) -> list[Device]:
+        """Return every connection of a node that has proved who it is: tunnels, displaced ones, and those to be."""
+        return list(self._devices)
 
     def register(self, link: TunnelLink) -> TunnelLink | None:
         """Make `link` its node's tunnel; return the one it displaces, which is the caller's to close."""
@@ -63,14 +85,14 @@ class Tunnels:
         return list(self._links.values())
 
     def known(self) -> frozenset[NodeId]:
-        """Return every node that holds a tunnel or ever held one."""
-        return frozenset(self._view)
+        """Return every node that is connected, holds a tunnel, or ever held one."""
+        return frozenset(self._view).union(device.node_id for device in self._devices)
 
-    def forget(self, node_id: NodeId) -> TunnelLink | None:
-        """Forget a node that is no more; return its tunnel, which is the caller's to close."""
+    def forget(self, node_id: NodeId) -> None:
+        """Forget a node that is no more. Its connections are the caller's to close."""
         self._view.pop(node_id, None)
         self._changed.discard(node_id)
-        return self._links.pop(node_id, None)
+        self._links.pop(node_id, None)
 
     def down_since(self, node_id: NodeId) -> datetime | None:
         """Return since when the node has none; None where it never had one."""

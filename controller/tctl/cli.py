@@ -20,8 +20,10 @@ from controller.tctl.setting import LazyGroup, Settings, complain, shared_option
 _COMMANDS = {
     "users": "Add, list, reset and remove users.",
     "tokens": "Make, list and remove join tokens for devices.",
-    "nodes": "List and remove the devices that have joined.",
-    "auth": "Rotate the key that recordings are locked with.",
+    "nodes": "List, approve, label and remove devices.",
+    "lock": "Keep a person, a login or a node out.",
+    "locks": "List and remove the locks in force.",
+    "auth": "Show the cluster's authorities, and replace their keys.",
     "recordings": "List, check, export and remove recordings of sessions.",
     "audit": "Read the audit log, and check that nobody changed it.",
     "status": "Show the cluster, and whether its controller runs.",

@@ -26,6 +26,7 @@ from controller.cluster import Cluster, ClusterError, open_cluster
 from controller.config import ConfigError, ControllerConfig, load_config
 from controller.enrolment.nodes import NodeError
 from controller.enrolment.tokens import TokenError
+from controller.locks import LockError
 from controller.log import set_up_log
 from controller.recordings import RecordingsError
 from controller.store.interface import StoreError
@@ -37,7 +38,7 @@ _MASTER_KEY = "master.key"
 _ACTOR_MAX_CHARS = 64
 # What ends a command with its own words.
 _SAID = (
-    *(UserError, TokenError, NodeError, ClusterError, RecordingsError),
+    *(UserError, TokenError, NodeError, LockError, ClusterError, RecordingsError),
     *(StoreError, AuthorityError, AuditError, TlsFileError),
 )
 

@@ -1,13 +1,14 @@
-"""`tctl nodes`: the devices that have joined, and taking one out."""
+"""`tctl nodes`: the devices that have joined, and taking one out. See also `controller.tctl.admission`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import click
 
 from controller.fleet import NodeView
-from controller.policy.route import find_named
+from controller.tctl import admission, dossier
+from controller.tctl.admission import find_one
 from controller.tctl.error import TctlError
 from controller.tctl.host import at_desk
 from controller.tctl.setting import (
@@ -17,24 +18,22 @@ from controller.tctl.setting import (
     say,
     say_json,
     shared_options,
-    show_instant,
     terminal_width,
 )
 from protocol import names
 from protocol.events import Json
 from protocol.instants import format_instant
-from protocol.listing import render_nodes
-from protocol.table import render_table
+from protocol.listing import node_json, render_nodes
 
 
 @click.group(name="nodes")
 @shared_options
 def command() -> None:
-    """List and remove the devices that have joined."""
+    """List, approve, label and remove devices."""
 
 
 @command.command(name="ls")
-@click.option("-v", "--verbose", is_flag=True, help="Show UUIDs, and whether each holds its tunnel.")
+@click.option("-v", "--verbose", is_flag=True, help="Show UUIDs, and the status of each.")
 @click.argument(
     "labels", type=parsed("LABELS", names.parse_labels_text), default="", required=False, metavar="[NAME=VALUE,…]"
 )
@@ -49,10 +48,28 @@ def list_(settings: Settings, *, verbose: bool, labels: Mapping[str, str], form:
         say_json([_as_json(node) for node in found])
     elif not found:
         say("No nodes found")
-    elif verbose:
-        say(_table(found))
     else:
-        say(render_nodes((node.entry() for node in found), width=terminal_width()))
+        entries = (node.entry() for node in found)
+        say(render_nodes(entries, with_ids=verbose, with_status=verbose, width=terminal_width()))
+
+
+@command.command(name="show")
+@click.argument("node", metavar="NAME|UUID")
+@format_option
+@shared_options
+@click.pass_obj
+def show(settings: Settings, node: str, form: str) -> None:
+    """Show all that is known of one node, its last heartbeat included."""
+    with at_desk(settings) as desk:
+        record = find_one(desk, node)
+        view, broker = desk.cluster.fleet.get(record.node_id), desk.cluster.mirror.health
+        lock = desk.cluster.locks.find(node=record.node_id)
+    if view is None:
+        raise TctlError(f'node "{node}" has just been removed')
+    if form == "json":
+        say_json(_as_json(view) | dossier.as_json(view, record, lock))
+    else:
+        say(dossier.as_text(view, record, lock, broker))
 
 
 @command.command(name="rm")
@@ -65,34 +82,15 @@ def remove(settings: Settings, node: str) -> None:
     Its tunnel is cut within a second or two, and whatever runs through it. To come back it has to join anew.
     """
     with at_desk(settings) as desk:
-        nodes = desk.cluster.enrolment.nodes
-        named = {found.node_id for found in find_named(node, nodes.targets())}
-        if not named:
-            raise TctlError(f'node "{node}" not found: `tctl nodes ls -v` lists them')
-        if len(named) > 1:
-            raise TctlError(_ambiguous(node, [each for each in desk.cluster.fleet.all() if each.node_id in named]))
-        gone = nodes.remove(named.pop(), desk.origin)
+        gone = desk.cluster.enrolment.nodes.remove(find_one(desk, node).node_id, desk.origin)
     say(f'node "{gone.name}" ({gone.node_id}) has been removed')
 
 
-def _ambiguous(name: str, found: Sequence[NodeView]) -> str:
-    return f"{len(found)} nodes are named {name}: say which one by its UUID\n\n{_table(found)}"
+command.add_command(admission.approve)
+command.add_command(admission.reject)
+command.add_command(admission.label)
 
 
-def _table(nodes: Sequence[NodeView]) -> str:
-    headers = ["Node Name", "Node ID", "Tunnel", "Address", "Labels"]
-    return render_table(headers, (_row(node) for node in nodes), terminal_width())
-
-
-def _row(node: NodeView) -> list[str]:
-    tunnel = node.tunnel if node.since is None else f"{node.tunnel} since {show_instant(node.since)}"
-    return [node.name, node.node_id, tunnel, node.entry().address, names.format_labels(node.labels)]
-
-
-def _as_json(node: NodeView) -> Json:
-    return node.entry().to_dict() | {
-        "tunnel": node.tunnel,
-        "since": None if node.since is None else format_instant(node.since),
-        "version": node.version,
-        "joined": format_instant(node.joined),
-    }
+def _as_json(node: NodeView) -> dict[str, Json]:
+    since = None if node.tunnel_since is None else format_instant(node.tunnel_since)
+    return node_json(node.entry()) | {"tunnel_since": since, "joined": format_instant(node.joined)}

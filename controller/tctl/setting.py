@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from protocol.table import escape_text, render_table
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_CONFIG = Path("/etc/skerry/controller.yaml")
+_HIDDEN = re.compile(r"[^\n\x20-\x7e]")  # perhaps
 
 
 @dataclass(slots=True)
@@ -137,8 +139,14 @@ def complain(text: str) -> None:
 
 
 def say_json(value: Json | Sequence[Json]) -> None:
-    """Print `value` as JSON in ASCII: no text in it can steer a terminal."""
-    say(json.dumps(value, indent=2))
+    """Print `value` as JSON: no text in it can steer a terminal, and what standard output cannot hold is escaped."""
+    is_unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    say(_HIDDEN.sub(_escape, json.dumps(value, indent=2, ensure_ascii=not is_unicode)))
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Return a character as JSON writes it in ASCII, where it is not one to be seen."""
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -152,6 +160,12 @@ def terminal_width() -> int | None:
         return os.get_terminal_size(1).columns or None
     except OSError:
         return None
+
+
+def show_names(named: Sequence[str], most: int) -> str:
+    """Return the first names of a list, in order, and how many there are beside them."""
+    shown, rest = ", ".join(sorted(named)[:most]), len(named) - most
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def show_instant(instant: datetime) -> str:

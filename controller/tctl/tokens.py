@@ -22,7 +22,7 @@ from controller.tctl.setting import (
     ttl_option,
 )
 from protocol import limits, names
-from protocol.durations import describe_duration, format_duration
+from protocol.durations import describe_duration, format_duration, parse_duration
 from protocol.events import Json
 from protocol.instants import format_instant
 from protocol.names import TokenText
@@ -75,6 +75,14 @@ def command() -> None:
     metavar="A,B",
     help="Labels the device may set itself; '' for none.  [default: any that --labels does not fix]",
 )
+@click.option("--approve", is_flag=True, help="Let each device wait until `tctl nodes approve` lets it in.")
+@click.option(
+    "--ephemeral",
+    type=parsed("TIME", parse_duration),
+    metavar="TIME",
+    help="Remove devices that joined with it after so long offline, such as 24h.  "
+    f"[min: {format_duration(limits.EPHEMERAL_MIN)}, max: {format_duration(limits.EPHEMERAL_MAX)}]",
+)
 @format_option
 @shared_options
 @click.pass_obj
@@ -86,6 +94,8 @@ def add(  # noqa: PLR0913 - one parameter a flag
     uses: int,
     labels: Mapping[str, str],
     claimable: tuple[str, ...] | None,
+    approve: bool,
+    ephemeral: timedelta | None,
     form: str,
 ) -> None:
     """Make a join token, and print the command to run on the device."""
@@ -95,7 +105,13 @@ def add(  # noqa: PLR0913 - one parameter a flag
             raise TokenError(f"a token may be valid for {most} at most, not {format_duration(ttl)}")
         address, pins = desk.web_address(), desk.pins()
         text, token = desk.cluster.enrolment.tokens.add(
-            ttl=ttl, uses=uses, labels=labels, claimable=claimable, origin=desk.origin
+            ttl=ttl,
+            uses=uses,
+            labels=labels,
+            claimable=claimable,
+            approve=approve,
+            ephemeral=ephemeral,
+            origin=desk.origin,
         )
     if form == "json":
         shown = _as_json(token) | {"token": text.reveal(), "roles": [role], "ca_pin": pins[0], "controller": address}
@@ -119,7 +135,11 @@ def list_(settings: Settings, form: str) -> None:
         say_json([_as_json(token) for token in found])
     elif found:
         headers = ["Token", "Type", "Labels", "Uses", "Expiry Time (UTC)"]
-        say_table(headers, (_row(token, now) for token in found))
+        rows = [_row(token, now) for token in found]
+        if any(token.approve or token.ephemeral for token in found):  # else the table is as it is everywhere
+            headers.append("Conditions")
+            rows = [[*row, _short_conditions(token)] for row, token in zip(rows, found, strict=True)]
+        say_table(headers, rows)
     else:
         say("No active tokens found.")
 
@@ -152,8 +172,16 @@ def describe_token(text: Secret[TokenText], token: JoinToken, ttl: timedelta, pi
         f"  - This invitation token will expire in {life}",
         f"  - It can be used {_times(token.uses_left)}",
         f"  - {address} must be reachable from the new node",
+        *_conditions(token),
     ]
     return "\n".join(lines)
+
+
+def _conditions(token: JoinToken) -> list[str]:
+    waits = ["  - The node waits until you let it in: `tctl nodes approve NAME`"] if token.approve else []
+    if token.ephemeral is None:
+        return waits
+    return [*waits, f"  - The node is removed after {describe_duration(token.ephemeral)} offline"]
 
 
 def _times(uses: int) -> str:
@@ -165,6 +193,11 @@ def _times(uses: int) -> str:
 def _row(token: JoinToken, now: datetime) -> list[str]:
     uses = "unlimited" if token.uses_left == UNLIMITED else str(token.uses_left)
     return [token.suffix, "Node", names.format_labels(token.labels), uses, _expiry(token, now)]
+
+
+def _short_conditions(token: JoinToken) -> str:
+    waits = ["approve"] if token.approve else []
+    return ", ".join(waits if token.ephemeral is None else [*waits, f"ephemeral {format_duration(token.ephemeral)}"])
 
 
 def _expiry(token: JoinToken, now: datetime) -> str:
@@ -182,4 +215,6 @@ def _as_json(token: JoinToken) -> dict[str, Json]:
         "uses": None if token.uses_left == UNLIMITED else token.uses_left,
         "labels": dict(token.labels),
         "claimable": None if token.claimable is None else list(token.claimable),
+        "approve": token.approve,
+        "ephemeral": None if token.ephemeral is None else int(token.ephemeral.total_seconds()),
     }

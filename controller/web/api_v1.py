@@ -7,16 +7,20 @@ from datetime import timedelta
 
 from flask import Blueprint, Response, jsonify, request
 
-from controller.accounts import SignedIn
+from controller.accounts import SignedIn, what_to_say
 from controller.web import refusal, visit
 from protocol import endpoints, limits, messages
 from protocol.decision import Granted
 from protocol.messages import MessageError
+from protocol.renewals import ChallengeRequest, RenewRequest
 
 blueprint = Blueprint("api_v1", __name__)
 
 SIGN_IN_REFUSED = "invalid username, password or second factor"
 JOIN_REFUSED = "the controller did not accept this token"
+RENEWAL_REFUSED = "the controller does not renew this node's certificates"
+# A challenge that has expired or was spent, and a record that others were changing: the node asks again.
+_RENEWAL_STATUS = {"N2": 409, "N8": 503}
 KEY_REFUSED = "the controller did not certify this public key"
 
 
@@ -50,7 +54,7 @@ def sign_in() -> Response:
     accounts = visit.services().accounts
     answer = accounts.sign_in(asked.user, asked.password, asked.otp, origin)
     if not isinstance(answer, Granted):
-        return refusal.answer(401, SIGN_IN_REFUSED)
+        return refusal.answer(401, what_to_say(answer, SIGN_IN_REFUSED))
     return _certify(answer.value, asked)
 
 
@@ -59,7 +63,9 @@ def _certify(signed_in: SignedIn, asked: messages.SignInRequest) -> Response:
     ttl = timedelta(seconds=min(asked.ttl_seconds, int(limits.USER_CERTIFICATE_MAX.total_seconds())))
     order = services.accounts.issue_certificate(signed_in, asked.public_key, ttl, origin)
     if not isinstance(order, Granted):
-        return refusal.answer(401, SIGN_IN_REFUSED) if order.check == "C1" else refusal.answer(400, KEY_REFUSED)
+        if order.check == "C2":
+            return refusal.answer(400, KEY_REFUSED)
+        return refusal.answer(401, what_to_say(order, SIGN_IN_REFUSED))
     issued = order.value
     session = services.accounts.open_session(signed_in, "tsh", issued.valid_until, origin)
     if not isinstance(session, Granted):
@@ -88,8 +94,7 @@ def sign_out() -> Response:
 @blueprint.get(endpoints.NODES.path)
 def nodes() -> Response:
     """List the nodes this person may see."""
-    found = visit.services().fleet.nodes_for(visit.person())
-    return jsonify(messages.NodeList(tuple(node.entry() for node in found)).to_dict())
+    return Response(visit.services().fleet.listing_for(visit.person()), mimetype="application/json")
 
 
 @blueprint.post(endpoints.JOIN.path)
@@ -100,3 +105,30 @@ def join() -> Response:
     if not isinstance(answer, Granted):
         return refusal.answer(403, JOIN_REFUSED)
     return jsonify(answer.value.to_dict())
+
+
+@blueprint.post(endpoints.RENEW_CHALLENGE.path)
+def renew_challenge() -> Response:
+    """Hand out what a node is to sign; whether there is such a node is not told."""
+    asked = ChallengeRequest.from_dict(_body())
+    return jsonify(visit.services().enrolment.challenge(asked.node_id).to_dict())
+
+
+@blueprint.post(endpoints.RENEW.path)
+def renew() -> Response:
+    """Certify a node anew. Why it is refused stands in the audit log alone; that it is worth another try is told."""
+    services, asked = visit.services(), RenewRequest.from_dict(_body())
+    answer = services.enrolment.renew(asked, services.ping(), visit.origin(f"edge-agent {asked.version}"))
+    if not isinstance(answer, Granted):
+        return refusal.answer(_RENEWAL_STATUS.get(answer.check, 403), RENEWAL_REFUSED)
+    if answer.value.pending:
+        return _come_again()
+    return jsonify(answer.value.to_dict())
+
+
+def _come_again() -> Response:
+    """Tell a node that nobody has approved of it yet."""
+    response = jsonify({"pending": True})
+    response.status_code = 202
+    response.headers["Retry-After"] = str(int(limits.PENDING_RETRY.total_seconds()))
+    return response

@@ -14,6 +14,7 @@ from controller.throttle import Throttle
 from controller.web import refusal, visit
 from controller.web.permissions import Holder, Permission, permission_for
 from controller.web.reply import see_other
+from protocol.locks import describe_lock
 
 _log = logging.getLogger("WEB")
 _KINDS = {Holder.SESSION: "web", Holder.BEARER: "tsh"}
@@ -49,7 +50,13 @@ def _check_holder(permission: Permission) -> Response | None:
     if token and session is not None and session.kind == _KINDS.get(permission.holder, "web"):
         visit.remember_session(session, token)
         return None
-    return None if permission.holder is Holder.ANYONE else _sign_in_first()
+    return None if permission.holder is Holder.ANYONE else _locked_out(token) or _sign_in_first()
+
+
+def _locked_out(token: str | None) -> Response | None:
+    """Tell somebody who was signed in which lock keeps them out now; a script has the page ask instead."""
+    lock = visit.services().accounts.lock_on_session(token) if token else None
+    return None if lock is None or visit.by_script() else refusal.answer(403, describe_lock(lock))
 
 
 def _sign_in_first() -> Response:

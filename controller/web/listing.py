@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from controller.fleet import NodeView
+from protocol.messages import NodeStatus
 from protocol.names import Login
 
 PAGE_SIZE = 100
 SEARCH_MAX_CHARS = 200
 
-# A node whose tunnel nobody has seen yet has joined and is on its way.
-_STATES = {"up": "online", "down": "offline", "unknown": "pending"}
+# A node that nobody has heard of yet has joined and is on its way.
+_WORDS: dict[NodeStatus, str] = {"unknown": "pending"}
+_TONES: dict[NodeStatus, str] = {"online": "online", "offline": "offline"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One node as its row shows it: in `state` since `since`, for `age`, such as ``3 h``."""
+    """One node as its row shows it: in `state` since `since`, for `age`, such as ``3 h``.
+
+    `tone` is online, offline or pending: how good that is.
+    """
 
     node: NodeView
     state: str
+    tone: str
     since: datetime
     age: str
     command: str
@@ -33,7 +39,7 @@ class Listing:
 
     Attributes:
         total: nodes the person may see; `matching`: those that the search leaves.
-        online, offline, pending: of `total`.
+        online, offline, pending, tunnel_down, stale: of `total`.
         page, pages: counted from 1.
     """
 
@@ -43,6 +49,8 @@ class Listing:
     online: int
     offline: int
     pending: int
+    tunnel_down: int
+    stale: int
     page: int
     pages: int
     search: str
@@ -57,7 +65,7 @@ def list_nodes(nodes: Sequence[NodeView], *, search: str, page: int, login: Logi
     shown = matching[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     names = [node.name for node in nodes]
     repeated = {name for name in {node.name for node in shown} if names.count(name) > 1}
-    states = [_STATES[node.tunnel] for node in nodes]
+    states = [_word(node) for node in nodes]
     return Listing(
         rows=tuple(_row(node, login, now, repeated=node.name in repeated) for node in shown),
         total=len(nodes),
@@ -65,6 +73,8 @@ def list_nodes(nodes: Sequence[NodeView], *, search: str, page: int, login: Logi
         online=states.count("online"),
         offline=states.count("offline"),
         pending=states.count("pending"),
+        tunnel_down=states.count("tunnel down"),
+        stale=states.count("stale"),
         page=page,
         pages=pages,
         search=search[:SEARCH_MAX_CHARS],
@@ -73,7 +83,7 @@ def list_nodes(nodes: Sequence[NodeView], *, search: str, page: int, login: Logi
 
 def _matches(node: NodeView, words: Sequence[str]) -> bool:
     labels = " ".join(f"{key}={value}" for key, value in node.labels.items())
-    text = f"{node.name} {node.node_id} {_STATES[node.tunnel]} {labels}".lower()
+    text = f"{node.name} {node.node_id} {_word(node)} {labels}".lower()
     return all(word in text for word in words)
 
 
@@ -82,7 +92,12 @@ def _row(node: NodeView, login: Login | None, now: datetime, *, repeated: bool) 
     target = node.node_id if repeated else node.name
     command = f"tsh ssh {login}@{target}" if login else f"tsh ssh {target}"
     since = node.since or node.joined
-    return Row(node, _STATES[node.tunnel], since, describe_age(now - since), command)
+    tone = _TONES.get(node.status, "pending")
+    return Row(node, _word(node), tone, since, describe_age(now - since), command)
+
+
+def _word(node: NodeView) -> str:
+    return _WORDS.get(node.status, node.status)
 
 
 def describe_age(age: timedelta) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request, url_for
 
-from controller.accounts import SignedIn
+from controller.accounts import SignedIn, what_to_say
 from controller.web import visit
 from controller.web.reply import page, see_other
 from protocol import limits
@@ -38,7 +38,7 @@ def do_login() -> Response:
     accounts = visit.services().accounts
     answer = accounts.sign_in(request.form.get("user", "").strip(), password, otp, visit.origin())
     if not isinstance(answer, Granted):
-        return _form(problem=REFUSED, status=401)
+        return _form(problem=what_to_say(answer, REFUSED), status=401)
     return _open_session(answer.value)
 
 

@@ -78,6 +78,8 @@ PERMISSIONS: Mapping[tuple[str, str], Permission] = {
     at(endpoints.AUTHORITIES): _anyone("api:authorities:read"),
     at(endpoints.SIGN_IN): _anyone_writes("api:session:begin"),
     at(endpoints.JOIN): _anyone_writes("api:node:join"),
+    at(endpoints.RENEW_CHALLENGE): _anyone_writes("api:renewal:challenge"),
+    at(endpoints.RENEW): _anyone_writes("api:node:renew"),
     at(endpoints.SIGN_OUT): Permission("api:session:end", Holder.BEARER, writes=True),
     at(endpoints.NODES): Permission("api:nodes:read", Holder.BEARER),
     at(endpoints.RECORDINGS): Permission("api:recordings:read", Holder.BEARER),

@@ -22,6 +22,7 @@ def services_of(cluster: Cluster) -> Services:
     config = cluster.config
     bound = BoundAddresses.load(config)
     per_minute = max(1, config.requests_per_minute // WORKERS)  # each worker counts for itself
+    pins = login_pins(cluster)  # of the admin's own pair once: a file that is replaced may not be whole for a moment
     return Services(
         accounts=cluster.accounts,
         enrolment=cluster.enrolment,
@@ -34,12 +35,13 @@ def services_of(cluster: Cluster) -> Services:
         cluster_name=config.cluster_name,
         public_address=public_web(config, bound),
         clock=cluster.clock,
-        login_pins=login_pins(cluster),  # once: this process presents the certificate it was started with
+        login_pins=(lambda: login_pins(cluster)) if config.https_keypair is None else lambda: pins,
         rate=Rate(per_minute, per_minute),
     )
 
 
 def serve_web(cluster: Cluster, listener_fd: int, certificate: Path, key: Path) -> NoReturn:
     """Serve the web door until SIGTERM; ends by SystemExit."""
+    cluster.mirror.follow()
     settings = ServerSettings(name="web", workers=WORKERS, stop_grace=cluster.config.drain_timeout)
     serve(create_app(services_of(cluster)), listener_fd, TlsFiles(certificate, key), settings, say_ready)

@@ -29,6 +29,7 @@ class Services:
         public_address: ``HOST:PORT`` under which people reach this door; pages print it, never the
             Host header of a request.
         login_pins: what `tsh login` must be told to trust this door; nothing where its certificate is a public one.
+            Asked each time: while the TLS authority is rotated there are two.
         clock: the present, UTC.
         rate: how often one address may ask what takes a guess.
         accesses: which readings of recordings the audit log knows of.
@@ -46,12 +47,12 @@ class Services:
     cluster_name: ClusterName
     public_address: str
     clock: Callable[[], datetime]
-    login_pins: tuple[str, ...] = ()
+    login_pins: Callable[[], tuple[str, ...]] = tuple
     rate: Rate = field(default_factory=lambda: Rate(limits.REQUESTS_PER_MINUTE, limits.REQUESTS_BURST))
     accesses: Accesses = field(default_factory=Accesses)
     attempts: Accesses = field(default_factory=Accesses)
 
     def login_command(self, user: UserName) -> str:
         """Return what a person types to sign in from a terminal, whole: it works as it is copied."""
-        pins = "".join(f" --ca-pin={pin}" for pin in self.login_pins)
+        pins = "".join(f" --ca-pin={pin}" for pin in self.login_pins())
         return f"tsh login --proxy={self.public_address} --user={user}{pins}"

@@ -19,11 +19,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from controller.accounts import Accounts, SignedIn, codes
 from controller.accounts.records import SessionKind
+from controller.accounts.voided import Voided
 from controller.audit import AuditLog, Intact
 from controller.authority import Authority, Vault
+from controller.control import Control
 from controller.enrolment import Enrolment
-from controller.enrolment.nodes import NodeRecord
+from controller.enrolment.nodes import NodeRecord, Nodes
 from controller.fleet import Fleet
+from controller.locks import Locks
 from controller.origin import Origin
 from controller.presence import Presence
 from controller.recordings import Recordings
@@ -34,6 +37,7 @@ from protocol import limits, messages, names
 from protocol.decision import Granted, Refused
 from protocol.messages import JoinReply, JoinRequest, Ping
 from protocol.names import NodeId, TokenText
+from protocol.renewals import RenewRequest, renewal_statement
 from protocol.secret import Secret
 
 CLUSTER = names.parse_cluster_name("harbour")
@@ -94,6 +98,23 @@ class Device:
         }
         return JoinRequest.from_dict(fields | changed)
 
+    def renewal(
+        self, node_id: str, generation: int, challenge: str, attempt: str, certificate: str = ""
+    ) -> RenewRequest:
+        """Return the request to renew."""
+        statement = renewal_statement(NodeId(node_id), generation, attempt, challenge, self.csr)
+        fields: dict[str, Any] = {
+            "node_id": node_id,
+            "generation": generation,
+            "attempt": attempt,
+            "challenge": challenge,
+            "tls_request": self.csr,
+            "proof": base64.b64encode(self.key.sign(statement)).decode(),
+            "version": "0.2",
+            "certificate": certificate,
+        }
+        return RenewRequest.from_dict(fields)
+
 
 @dataclass
 class Harbour:
@@ -108,19 +129,38 @@ class Harbour:
         self.authority = Authority(self.store, vault, CLUSTER)
         self.authority.create_missing(self.clock())
         self.audit = AuditLog(self.folder / "log", CLUSTER, self.clock)
+        self.locks = Locks(self.store, self.audit, self.clock)
         self.accounts = Accounts(
             store=self.store,
             vault=vault,
             authority=self.authority,
+            locks=self.locks,
             audit=self.audit,
             cluster=CLUSTER,
             clock=self.clock,
         )
         self.terms = Terms(self.authority, self.clock)
-        self.enrolment = Enrolment(
+        self.nodes = Nodes(self.store, self.audit, self.clock)
+        self.control = Control(
             store=self.store,
             authority=self.authority,
             terms=self.terms,
+            locks=self.locks,
+            audit=self.audit,
+            clock=self.clock,
+            cluster=CLUSTER,
+            nodes=self.nodes.list,
+            void_before=Voided(self.store, self.clock).current,
+        )
+        self.enrolment = Enrolment(
+            store=self.store,
+            vault=vault,
+            authority=self.authority,
+            terms=self.terms,
+            locks=self.locks,
+            nodes=self.nodes,
+            policy=self.control.policy,
+            document=self.control.node_document,
             audit=self.audit,
             cluster=CLUSTER,
             clock=self.clock,
@@ -177,9 +217,23 @@ class Harbour:
 
     # --- devices --------------------------------------------------------------------------------------------------
 
-    def token(self, uses: int = 1, labels: Mapping[str, str] | None = None, ttl: timedelta | None = None) -> str:
+    def token(
+        self,
+        uses: int = 1,
+        labels: Mapping[str, str] | None = None,
+        ttl: timedelta | None = None,
+        *,
+        approve: bool = False,
+        ephemeral: timedelta | None = None,
+    ) -> str:
         made, _ = self.enrolment.tokens.add(
-            ttl=ttl or limits.JOIN_TOKEN_TTL, uses=uses, labels=labels or {}, claimable=None, origin=ADMIN
+            ttl=ttl or limits.JOIN_TOKEN_TTL,
+            uses=uses,
+            labels=labels or {},
+            claimable=None,
+            origin=ADMIN,
+            approve=approve,
+            ephemeral=ephemeral,
         )
         return made.reveal()
 
@@ -192,6 +246,13 @@ class Harbour:
         node = self.enrolment.nodes.get(NodeId(joined.value.node_id))
         assert node is not None
         return node
+
+    def renew(
+        self, device: Device, node_id: str, generation: int, attempt: str = "a" * 32, certificate: str = ""
+    ) -> Granted[JoinReply] | Refused:
+        """Renew as an agent does: ask for a challenge, sign it."""
+        challenge = self.enrolment.challenge(NodeId(node_id)).challenge
+        return self.enrolment.renew(device.renewal(node_id, generation, challenge, attempt, certificate), PING, WEB)
 
     # --- the audit log --------------------------------------------------------------------------------------------
 

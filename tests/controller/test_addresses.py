@@ -4,6 +4,7 @@ import ipaddress
 import json
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from controller.addresses import (
     BoundAddresses,
     certificate_hosts,
     local_addresses,
+    near,
     ping,
     public_web,
     reserved_names,
@@ -32,6 +34,21 @@ def test_what_was_bound_is_found_again(tmp_path: Path) -> None:
     assert BoundAddresses.load(config(tmp_path)) == BOUND
     (path,) = tmp_path.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_off_is_not_there_and_what_is_on_is_found_again(tmp_path: Path) -> None:
+    BOUND.save(tmp_path)
+    off = BoundAddresses.load(config(tmp_path))
+    assert (off.mqtt, off.diag) == (None, None)
+    on = replace(BOUND, mqtt=("127.0.0.1", 8883), diag=("127.0.0.1", 3000))
+    on.save(tmp_path)
+    assert BoundAddresses.load(config(tmp_path)) == on
+
+
+def test_a_door_open_to_everyone_is_near_on_loopback() -> None:
+    assert near(("0.0.0.0", 1)) == ("127.0.0.1", 1)  # noqa: S104 - compared
+    assert near(("::", 1)) == ("::1", 1)
+    assert near(("192.0.2.1", 1)) == ("192.0.2.1", 1)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,35 @@ def test_a_door_without_a_public_address_is_on_the_host_that_was_dialled() -> No
         "[2001:db8::1]:24",
         ":3025",
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "address"),
+    [
+        ("{}", ":8884"),
+        ("{public_addr: mqtt.example}", "mqtt.example:8883"),
+        ("{broker: external, url: 'mqtts://broker.example:1'}", "broker.example:1"),
+        ("{broker: none}", ""),
+        ("{broker: none, public_addr: mqtt.example}", ""),
+    ],
+)
+def test_the_broker_s_address_is_told_where_there_is_a_broker(section: str, address: str) -> None:
+    settings = parse_config(f"mqtt: {section}\n", "controller.yaml")
+    bound = replace(BOUND, mqtt=("127.0.0.1", 8884) if settings.broker == "mosquitto" else None)
+    assert ping(settings, bound).mqtt_address == address
+
+
+def test_the_broker_s_address_is_kept_with_the_others(tmp_path: Path) -> None:
+    bound = replace(BOUND, mqtt=("127.0.0.1", 8884))
+    bound.save(tmp_path)
+    assert BoundAddresses.load(config(tmp_path)) == bound
+
+
+def test_before_the_first_start_the_broker_is_where_it_is_configured() -> None:
+    found = BoundAddresses.load(config())
+    assert found.mqtt is not None
+    assert found.mqtt[1] == 8883
+    assert BoundAddresses.load(parse_config("mqtt: {broker: none}", "x")).mqtt is None
 
 
 def test_certificates_are_good_for_every_name_once_and_for_no_wildcard() -> None:

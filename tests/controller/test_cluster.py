@@ -14,7 +14,7 @@ from controller.policy.upload import Piece
 from protocol import events, names
 from protocol.decision import Granted
 from protocol.secret import Secret
-from tests.controller.harbour import PING, STATIC, WEB, Device, HandClock
+from tests.controller.harbour import ADMIN, PING, STATIC, WEB, Device, HandClock
 from tests.harness.tape import short_tape
 
 
@@ -111,3 +111,13 @@ def test_recordings_go_when_the_configuration_says_so(tmp_path: Path) -> None:
 def test_clusters_of_two_names_live_in_two_directories(tmp_path: Path) -> None:
     open_cluster(config(tmp_path))
     open_cluster(replace(config(tmp_path, "lighthouse"), data_dir=tmp_path / "other"))
+
+
+def test_locks_that_are_over_are_dropped_for_good_and_others_kept(tmp_path: Path) -> None:
+    clock = HandClock()
+    cluster = open_cluster(config(tmp_path), clock)
+    cluster.locks.add("user", "alice", "", timedelta(hours=1), ADMIN)
+    kept = cluster.locks.add("user", "bob", "", None, ADMIN)
+    clock.move(hours=1)
+    assert cluster.purge() == 1
+    assert cluster.locks.list() == [kept]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.config import APP_SERVICE_WARNING, EXAMPLE, ConfigError, KeyPair, load_config, parse_config
+from controller.config import (
+    APP_SERVICE_WARNING,
+    EXAMPLE,
+    ConfigError,
+    ExternalBroker,
+    KeyPair,
+    load_config,
+    parse_config,
+)
 from controller.policy.retention import Retention
 
 # The YAML of Teleport's own quick start, as people bring it.
@@ -58,10 +68,12 @@ def test_nothing_at_all_is_the_defaults() -> None:
         3024,
     ]
     assert (config.web_listen[1], config.mqtt_listen[1]) == (3080, 8883)
+    assert (config.broker, config.external_broker) == ("mosquitto", None)
     assert (config.public.web, config.public.ssh, config.public.tunnel) == (None, None, None)
     assert (config.https_keypair, config.static_tokens, config.warnings) == (None, (), ())
     assert (config.drain_timeout, config.requests_per_minute) == (timedelta(seconds=10), 60)
     assert (config.record_session, config.record_input) == ("best_effort", False)
+    assert config.locking_mode == "best_effort"
     assert config.recording_retention == Retention(age=None, size=None)
     assert (config.severity, config.ssh_service, config.ssh_labels) == ("INFO", False, {})
 
@@ -77,6 +89,7 @@ auth_service:
   tokens: ["node:insecure-token-0001", "proxy, Node:insecure-token-0002"]
   record_session: strict
   record_input: true
+  locking_mode: strict
   recording_retention: {age: 365d, size: 100GiB}
 proxy_service:
   enabled: true
@@ -90,14 +103,15 @@ proxy_service:
   drain_timeout: 1m30s
   requests_per_minute: 1000
 ssh_service: {enabled: false, labels: {env: dev, rack: 7, spare: false}}
-mqtt: {listen_addr: "127.0.0.1:4"}
+mqtt: {broker: mosquitto, listen_addr: "127.0.0.1:4", public_addr: mqtt.example.com}
 """
     config = parse_config(text, "controller.yaml")
     assert (config.cluster_name, config.nodename, config.severity) == ("harbour", "harbour-1", "WARN")
     assert config.data_dir == Path("/srv/skerry")
     assert (config.api_listen, config.ssh_listen) == (("::1", 1), ("127.0.0.1", 0))
     assert (config.tunnel_listen, config.web_listen) == (("127.0.0.1", 2), ("127.0.0.1", 3))
-    assert config.mqtt_listen == ("127.0.0.1", 4)
+    assert (config.mqtt_listen, config.broker) == (("127.0.0.1", 4), "mosquitto")
+    assert config.public.mqtt == ("mqtt.example.com", 8883)
     assert config.public.web == ("skerry.example.com", 3080)
     assert config.public.ssh == ("ssh.example.com", 22)
     assert config.public.tunnel == ("2001:db8::1", 3024)
@@ -105,6 +119,7 @@ mqtt: {listen_addr: "127.0.0.1:4"}
     assert [token.reveal()[-4:] for token in config.static_tokens] == ["0001", "0002"]
     assert (config.drain_timeout, config.requests_per_minute) == (timedelta(seconds=90), 1000)
     assert (config.record_session, config.record_input) == ("strict", True)
+    assert config.locking_mode == "strict"
     assert config.recording_retention == Retention(age=timedelta(days=365), size=100 * 1024**3)
     assert (config.ssh_service, config.ssh_labels) == (False, {"env": "dev", "rack": "7", "spare": "false"})
     assert config.warnings == ()
@@ -135,6 +150,7 @@ mqtt: {listen_addr: "127.0.0.1:4"}
         ("auth_service: {tokens: {a: b}}\n", 1, "auth_service.tokens: should be a list of texts, not a mapping"),
         ("auth_service:\n  record_session: true\n", 2, "auth_service.record_session: should be strict, best_effort or"),
         ("auth_service: {record_session: node}\n", 1, "auth_service.record_session: should be strict, best_effort or"),
+        ("auth_service: {locking_mode: off}\n", 1, "auth_service.locking_mode: should be strict or best_effort"),
         ("auth_service: {record_input: 1}\n", 1, "auth_service.record_input: should be true or false, not a number"),
         ("auth_service: {recording_retention: 365d}\n", 1, "auth_service.recording_retention: not a mapping of keys"),
         (
@@ -193,6 +209,11 @@ mqtt: {listen_addr: "127.0.0.1:4"}
         ("ssh_service: {labels: {a: [b]}}\n", 1, "ssh_service.labels: not a valid value for label 'a'"),
         ("ssh_service: {labels: {'a b': c}}\n", 1, "ssh_service.labels: not a valid label name"),
         ("mqtt: {listen_addr: nowhere}\n", 1, "mqtt.listen_addr: should be HOST:PORT"),
+        ("mqtt: {broker: rabbit}\n", 1, "mqtt.broker: should be mosquitto, external or none"),
+        ("mqtt: {url: mqtt://broker:1883}\n", 1, "mqtt.url: should be mqtts://HOST:PORT"),
+        ("mqtt: {url: 'mqtts://:8883'}\n", 1, "mqtt.url: should be mqtts://HOST:PORT"),
+        ("mqtt: {url: broker}\n", 1, "mqtt.url: should be mqtts://HOST:PORT"),
+        ("mqtt: {ca_file: 7}\n", 1, "mqtt.ca_file: should be a text, not a number"),
         ("teleport: {data_dir: /a, data_dir: /b}\n", 1, "teleport.data_dir: stands here twice"),
         ("teleport: {data_dir: /a}\nteleport: {data_dir: /b}\n", 2, "teleport: stands here twice"),
         ("teleport: {\n", 2, "not YAML"),
@@ -208,6 +229,45 @@ def test_a_fault_is_one_line_with_file_line_and_key(text: str, line: int, words:
     message = str(caught.value)
     assert message.startswith(f"controller.yaml:{line}: {words}")
     assert "\n" not in message
+
+
+def test_another_broker_is_where_its_url_says() -> None:
+    config = parse_config("mqtt: {broker: external, url: 'mqtts://broker.example'}", "x")
+    assert config.external_broker == ExternalBroker(("broker.example", 8883), None, None)
+    keys = "url: 'mqtts://[::1]:1/', ca_file: /ca, cert_file: /cert, key_file: /key"
+    config = parse_config(f"mqtt: {{broker: external, {keys}}}", "x")
+    assert config.external_broker == ExternalBroker(("::1", 1), Path("/ca"), KeyPair(Path("/key"), Path("/cert")))
+    assert parse_config("mqtt: {broker: none}", "x").external_broker is None
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{broker: external}", "mqtt.url: is missing: mqtt.broker: external needs mqtts://HOST:PORT"),
+        ("{url: 'mqtts://a:1'}", "mqtt.url: goes with mqtt.broker: external"),
+        ("{broker: none, key_file: /a}", "mqtt.key_file: goes with mqtt.broker: external"),
+        ("{broker: external, url: 'mqtts://a', cert_file: /a}", "mqtt.cert_file: cert_file and key_file go together"),
+    ],
+)
+def test_keys_of_another_broker_that_contradict_each_other_are_one_line(section: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f"mqtt: {section}\n", "controller.yaml")
+    assert str(caught.value) == f"controller.yaml: {words}"
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
+def test_a_file_for_the_broker_that_is_not_there_stops_the_start_alone_with_its_line(tmp_path: Path, key: str) -> None:
+    (tmp_path / "there.pem").touch()
+    missing, path = tmp_path / "missing.pem", tmp_path / "controller.yaml"
+    files = dict.fromkeys(("ca_file", "cert_file", "key_file"), tmp_path / "there.pem")
+    lines = ["mqtt:", "  broker: external", "  url: mqtts://broker.example"]
+    path.write_text("\n".join([*lines, *(f"  {name}: {file}" for name, file in (files | {key: missing}).items())]))
+    line = 4 + list(files).index(key)
+    command = [sys.executable, "-m", "controller.cli", "start", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    words = f"mqtt.{key}: {missing} cannot be read: No such file or directory"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ERROR: {path}:{line}: {words}\n")
+    assert load_config(path).external_broker is not None
 
 
 def test_a_token_that_is_wrong_is_not_shown() -> None:
@@ -239,6 +299,26 @@ def test_either_end_of_retention_may_be_left_out(text: str, retention: Retention
 def test_an_empty_section_is_its_defaults_and_app_service_is_accepted_even_empty() -> None:
     assert parse_config("proxy_service:\nteleport:\n", "x") == parse_config("", "x")
     assert parse_config("app_service:\n", "x").warnings == (APP_SERVICE_WARNING,)
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("3000", ("127.0.0.1", 3000)),
+        ('":3000"', ("127.0.0.1", 3000)),
+        ("192.0.2.1:9", ("192.0.2.1", 9)),
+        ('"[::]:0"', ("::", 0)),
+    ],
+)
+def test_diagnostics_without_a_host_are_for_this_machine_alone(written: str, address: tuple[str, int]) -> None:
+    assert parse_config(f"teleport: {{diag_addr: {written}}}", "controller.yaml").diag_listen == address
+    assert parse_config("", "controller.yaml").diag_listen is None
+
+
+@pytest.mark.parametrize("written", ["x", "true", "-1", "99999", "[1]", '""'])
+def test_a_diagnostics_address_that_is_none_is_one_error(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"^controller.yaml:1: teleport.diag_addr: should be "):
+        parse_config(f"teleport: {{diag_addr: {written}}}", "controller.yaml")
 
 
 @given(st.text(max_size=200))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -176,3 +178,55 @@ def test_without_a_supervisor_a_role_neither_waits_nor_ends() -> None:
     code = READY + "hold_lifeline(); say_ready(); print('still here')"
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=20) == "still here\n"
+
+
+async def test_a_program_runs_where_and_as_whom_it_is_told(life: int, tmp_path: Path) -> None:
+    lines: list[str] = []
+    root = os.geteuid() == 0
+    user = (pwd.getpwnam("nobody").pw_uid, 65534) if root else None
+    code = "import os, sys; print(os.geteuid(), os.getegid(), os.getgroups(), os.listdir(), file=sys.stderr)"
+    (tmp_path / "here").touch()
+    if user is not None:
+        os.chown(tmp_path, *user)  # what lies above it is closed to them
+    program = Program(
+        "test", ("/usr/bin/env", "python3", "-c", code), is_role=False, directory=tmp_path, user=user, log=lines.append
+    )
+    process = await Process.start(program, life)
+    await process.relay_log()
+    assert await process.wait() == "exit status 0"
+    assert lines[0].endswith("['here']")
+    assert not root or lines == [f"{user[0]} {user[1]} [] ['here']" if user else ""]
+
+
+async def test_what_a_program_logs_is_handed_on_by_lines_and_in_pieces_where_they_are_long(life: int) -> None:
+    lines: list[str] = []
+    code = (
+        "import sys; w = sys.stderr.buffer.write; "
+        "w(b'one\\n\\xfftwo\\n'); w(b'x' * 1_000_000); w(b'\\nand an end without a line')"
+    )
+    process = await Process.start(Program("test", (sys.executable, "-c", code), is_role=False, log=lines.append), life)
+    await process.relay_log()
+    assert await process.wait() == "exit status 0"
+    assert lines[:2] == ["one", "\ufffdtwo"]
+    assert sum(len(line) for line in lines[2:-1]) == 1_000_000
+    assert max(map(len, lines)) < 1_000_000
+    assert lines[-1] == "and an end without a line"
+
+
+async def test_a_program_reads_its_configuration_again_when_it_is_told(life: int) -> None:
+    lines: list[str] = []
+    code = (
+        "import signal, sys; signal.signal(signal.SIGHUP, lambda *_: (print('again', file=sys.stderr), sys.exit()));"
+        "print('up', file=sys.stderr, flush=True); signal.pause()"
+    )
+
+    def take(line: str) -> None:
+        lines.append(line)
+        if line == "up":
+            process.reload()
+
+    process = await Process.start(Program("test", (sys.executable, "-c", code), is_role=False, log=take), life)
+    await process.relay_log()
+    assert await process.wait() == "exit status 0"
+    assert lines == ["up", "again"]
+    process.reload()  # it has ended: nothing to do

@@ -13,11 +13,12 @@ DOORS = {
     "ssh": "proxy_service.listen_addr",
     "tunnel": "proxy_service.tunnel_listen_addr",
     "api": "auth_service.listen_addr",
+    "mqtt": "mqtt.listen_addr",
 }
 
 
 def config(**addresses: str) -> ControllerConfig:
-    sections: dict[str, list[str]] = {"auth_service": [], "proxy_service": []}
+    sections: dict[str, list[str]] = {"auth_service": [], "proxy_service": [], "mqtt": []}
     for door, key in DOORS.items():
         section, _, name = key.partition(".")
         sections[section].append(f"{name}: '{addresses.get(door, '127.0.0.1:0')}'")
@@ -35,8 +36,9 @@ def test_port_0_is_a_port_that_the_system_chose_and_each_door_listens() -> None:
     try:
         bound = doors.addresses()
         ports = {bound.web[1], bound.ssh[1], bound.tunnel[1], bound.api[1]}
-        assert len(ports) == 4
-        assert 0 not in ports
+        assert bound.mqtt is not None
+        assert len(ports | {bound.mqtt[1]}) == 5
+        assert 0 not in ports | {bound.mqtt[1]}
         for port in ports:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
     finally:

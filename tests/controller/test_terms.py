@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from controller.orders import Orders
 from controller.terms import Terms
 from protocol.recordings import RecordingTerms
 from tests.controller.harbour import Harbour
 
 
 def test_the_terms_name_the_active_key_and_the_time(harbour: Harbour) -> None:
-    terms = Terms(harbour.authority, harbour.clock, "strict", record_input=True)
+    terms = Terms(harbour.authority, harbour.clock, lambda: Orders(record_session="strict", record_input=True))
     key_id, public = harbour.authority.recording_key()
     at = int(harbour.clock().timestamp() * 1000)
     assert terms.current() == RecordingTerms("strict", record_input=True, key_id=key_id, public_key=public, time=at)

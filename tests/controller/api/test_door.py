@@ -9,6 +9,7 @@ import socket
 import ssl
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,6 +129,15 @@ def test_a_node_that_was_removed_is_refused_from_the_next_request_on(door: Door)
     assert door.post(context, batch_of(node, 2))[0] == 403
     door.await_log("refused (M3)")
     assert counts(door) == [1]
+
+
+def test_a_node_that_waits_for_approval_is_refused_whatever_it_brings(door: Door) -> None:
+    node, context = door.enrol()
+    found = door.cluster.enrolment.nodes.find(node.node_id)
+    assert found is not None
+    assert door.cluster.enrolment.nodes.replace(found, replace(found.node, pending=True))
+    assert door.post(context, batch_of(node, 1))[0] == 403
+    door.await_log("refused (M3)")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from protocol import endpoints
+from protocol.locks import describe_lock
 from protocol.names import NodeId
 from protocol.recordings import RecordingTerms
 from tests.controller.api.running_api import Door, running_api
+from tests.controller.api.test_door import batch_of
 from tests.controller.harbour import ADMIN, Device
 
 METHOD, PATH = endpoints.RECORDING_TERMS.method, endpoints.RECORDING_TERMS.path
@@ -51,6 +53,19 @@ def test_a_node_that_was_removed_is_told_nothing(door: Door) -> None:
     assert door.ask(context, METHOD, PATH)[0] == 200
     door.cluster.enrolment.nodes.remove(node.node_id, ADMIN)
     assert door.ask(context, METHOD, PATH)[0] == 403
+
+
+def test_a_locked_node_is_told_its_lock_and_the_policy_and_may_report_and_upload_but_nothing_else(door: Door) -> None:
+    node, context = door.enrol()
+    lock = door.cluster.locks.add("node", node.node_id, "lost", None, ADMIN)
+    assert door.ask(context, METHOD, PATH) == (403, {"error": {"message": describe_lock(lock)}})
+    status, answer = door.ask(context, endpoints.POLICY.method, endpoints.POLICY.path)
+    assert status == 200
+    assert lock.lock_id in answer["body"]
+    assert door.post(context, batch_of(node, 1)) == (200, {"sequence": 1})
+    assert door.ask(context, "POST", endpoints.UPLOADS)[0] == 412  # it is asked which version it speaks
+    door.cluster.locks.remove(lock.lock_id, ADMIN)
+    assert door.ask(context, METHOD, PATH)[0] == 200
 
 
 def test_without_a_recording_key_the_node_is_asked_to_come_again_and_the_door_serves_on(door: Door) -> None:

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -281,6 +281,15 @@ def test_a_stranger_without_a_client_certificate_is_refused_where_one_is_demande
     assert not is_answered(door, foreign)
     log = door.wait_for_log("TLS: PEER_DID_NOT_RETURN_A_CERTIFICATE")
     assert "Traceback" not in log
+    assert not is_answered(door, foreign)
+    assert not is_answered(door, foreign)
+    # What it says of this one comes after what it said of them.
+    with door.raw() as sock, suppress(ConnectionError):
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        sock.recv(100)
+    log = door.wait_for_log("TLS: HTTP_REQUEST")
+    assert log.count("TLS: CERTIFICATE_VERIFY_FAILED: ") == 1
+    assert "; perhaps a node that was removed" in log
 
 
 def is_answered(door: RunningDoor, context: ssl.SSLContext) -> bool:

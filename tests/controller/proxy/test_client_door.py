@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import array
 import asyncio
 import base64
+import fcntl
 import os
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -359,6 +363,22 @@ async def test_a_damaged_store_is_one_line_and_a_plain_answer_and_the_door_goes_
         assert await exchange(await open_to(person), b"x") == b"x"
 
 
+def unread(connection: asyncssh.SSHClientConnection) -> int:
+    """Return how many bytes have come that nobody has read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(connection.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return count[0]
+
+
+def sockets() -> int:
+    """Return how many sockets are open in this process, in which both ends of each connection live."""
+    count = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            count += str(entry.readlink()).startswith("socket:")
+    return count
+
+
 async def test_a_person_who_leaves_while_a_channel_is_being_opened_leaves_no_channel_behind(tmp_path: Path) -> None:
     async with running_proxy(tmp_path, drain="19s") as lab:
         asked, leave, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -384,10 +404,11 @@ async def test_a_person_who_leaves_while_a_channel_is_being_opened_leaves_no_cha
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(ask())
             await asked.wait()
-            await asyncio.sleep(0.2)  # the request travels to the proxy; nothing outside shows its coming
+            await eventually(lambda: unread(node.connection) > 0)  # the proxy has asked the node
+            ends = sockets()
             person.abort()
             await leave.wait()
-            await asyncio.sleep(0.2)  # and so does the end
+            await eventually(lambda: sockets() <= ends - 2)  # theirs, and the proxy's
             transport.resume_reading()
         async with asyncio.timeout(10):
             await ended.wait()  # the node was told that the channel is over

@@ -12,7 +12,7 @@ from tests.controller.proxy.lab import PATIENCE, eventually, exchange, open_to, 
 
 
 async def test_sessions_may_end_before_a_stopping_proxy_goes(tmp_path: Path) -> None:
-    async with running_proxy(tmp_path, drain="15s") as lab:
+    async with running_proxy(tmp_path, drain="10m") as lab:
         node = await lab.node()
         streams = await open_to(await lab.person_connected())
         assert await exchange(streams, b"before") == b"before"
@@ -23,10 +23,8 @@ async def test_sessions_may_end_before_a_stopping_proxy_goes(tmp_path: Path) -> 
         assert await exchange(streams, b"while stopping") == b"while stopping"
         assert not lab.ended.is_set()
         streams[1].close()
-        began = time.monotonic()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):  # which is much less than it would wait for the session
             await lab.ended.wait()
-        assert time.monotonic() - began < 5
         assert lab.tunnel_state(node.reply.node_id) == "down"
 
 
@@ -50,9 +48,9 @@ async def test_when_the_time_is_over_everyone_is_cut(tmp_path: Path) -> None:
             assert (await loop.sock_recv(half_open, 100)).startswith(b"SSH-2.0-")
             lab.stop.set()
             began = time.monotonic()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await lab.ended.wait()
-                assert 0.9 < time.monotonic() - began < 4
+                assert time.monotonic() - began > 0.9
                 assert await reader.read() == b""
                 await person.wait_closed()
                 await node.connection.wait_closed()

@@ -7,9 +7,10 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from controller.policy.rotation import Phase
 from protocol import limits
 from protocol.certificates import proxy_principal
-from protocol.ssh.certificate import key_blob
+from protocol.ssh.certificate import key_blob, parse_certificate
 from protocol.ssh.host_key import ExpectedHost, HostKeyCheck
 from tests.controller.proxy.lab import PATIENCE, ProxyLab, eventually, exchange, open_to, running_proxy
 
@@ -69,3 +70,26 @@ async def test_the_host_key_is_renewed_in_good_time_and_who_is_connected_notices
         assert await exchange(streams, b"still here") == b"still here"
         late = lab.clock() + limits.HOST_CERTIFICATE_TTL * 2 / 3
         assert (await shown(lab, lab.client_port, late))[1] is None  # when the first would long have expired
+
+
+async def test_a_rotation_of_the_host_authority_changes_the_doors_key_when_servers_are_updated_and_not_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "PROXY")
+    async with running_proxy(tmp_path) as lab:
+        authority = lab.cluster.authority
+        old = expected(lab).authorities
+        first = await shown(lab, lab.client_port, lab.clock())
+        phases: tuple[Phase, ...] = ("init", "update_clients")
+        for phase in phases:
+            authority.rotate("host", phase, lab.clock())
+            assert await shown(lab, lab.client_port, lab.clock()) == first
+        authority.rotate("host", "update_servers", lab.clock())
+        await eventually(lambda: "host certificate is renewed" in caplog.text)
+        second = await shown(lab, lab.client_port, lab.clock())
+        assert second[0] != first[0]
+        assert second[1] is None
+        certificate = parse_certificate(second[0])
+        assert certificate.signing_key not in old
+        # Devices that have not renewed yet are let in by either key.
+        await lab.node()

@@ -86,6 +86,15 @@ def not_enrolled(lab: ProxyLab, _folder: Path) -> Attempt:
     return Attempt(reply.node_id, credential)
 
 
+def not_approved(lab: ProxyLab, _folder: Path) -> Attempt:
+    reply, credential = lab.enrol()
+    nodes = lab.cluster.enrolment.nodes
+    found = nodes.find(reply.node_id)
+    assert found is not None
+    assert nodes.replace(found, replace(found.node, pending=True))
+    return Attempt(reply.node_id, credential)
+
+
 def another_key(lab: ProxyLab, _folder: Path) -> Attempt:
     reply, _ = lab.enrol()
     return Attempt(reply.node_id, lab.certify(order_of(lab, reply)))
@@ -103,6 +112,7 @@ def another_key(lab: ProxyLab, _folder: Path) -> Attempt:
         (another_node_s_name, "T1"),
         (no_id_as_user_name, "T1"),
         (not_enrolled, "T2"),
+        (not_approved, "T2"),
         (another_key, "T3"),
     ],
     ids=lambda value: getattr(value, "__name__", value),

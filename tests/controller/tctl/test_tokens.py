@@ -91,6 +91,8 @@ def test_tokens_add_tells_programs_all_they_need(tctl: Tctl, cluster: Cluster) -
         "uses": 1,
         "labels": {"env": "staging"},
         "claimable": None,
+        "approve": False,
+        "ephemeral": None,
         "ca_pin": web_pins(cluster)[0],
         "controller": "skerry.example.com:3080",
     }
@@ -156,3 +158,28 @@ def test_making_and_removing_a_token_is_audited_without_it(tctl: Tctl, cluster: 
     assert [event["token"] for event in written] == [f"****{token[-4:]}"] * 2
     assert all(event["user"].startswith("alice@") for event in written)
     assert token not in json.dumps(written)
+
+
+def test_a_token_may_ask_for_approval_and_make_its_nodes_ephemeral(tctl: Tctl, cluster: Cluster) -> None:
+    done = tctl("tokens", "add", "--approve", "--ephemeral=24h")
+    assert done.stdout.splitlines()[-2:] == [
+        "  - The node waits until you let it in: `tctl nodes approve NAME`",
+        "  - The node is removed after 1 day offline",
+    ]
+    kept = _kept(cluster, _token(done.stdout))
+    assert (kept.approve, kept.ephemeral) == (True, timedelta(hours=24))
+    (entry,) = cluster.audit.entries(kinds=["join_token.create"])
+    assert (entry["approve"], entry["ephemeral"]) == (True, "24h0m0s")
+    (listed,) = [each for each in json.loads(tctl("tokens", "ls", "--format=json").stdout) if each["expires"]]
+    assert (listed["approve"], listed["ephemeral"]) == (True, 86400)
+    lines = tctl("tokens", "ls").stdout.splitlines()
+    assert lines[0].split()[-1] == "Conditions"
+    assert lines[2].endswith(" approve, ephemeral 24h0m0s")
+    assert lines[3].endswith(" never")
+
+
+@pytest.mark.parametrize("span", ["1m", "10000h"])
+def test_nodes_are_not_removed_sooner_or_later_than_makes_sense(tctl: Tctl, span: str) -> None:
+    done = tctl("tokens", "add", f"--ephemeral={span}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ERROR: ephemeral nodes are removed after 5 minutes to 365 days offline, not after ")

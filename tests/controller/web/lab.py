@@ -14,8 +14,9 @@ from controller.accounts.records import SessionKind
 from controller.audit import AuditLog
 from controller.authority import Authority, Vault, load_or_create_master_key
 from controller.enrolment import Enrolment
-from controller.enrolment.nodes import NodeRecord
+from controller.enrolment.nodes import NodeRecord, Nodes
 from controller.fleet import Fleet
+from controller.locks import Locks
 from controller.policy.rate import Rate
 from controller.presence import Presence, Tunnel
 from controller.recordings import Recordings
@@ -82,11 +83,19 @@ class Lab:
         authority = Authority(store, vault, CLUSTER)
         authority.create_missing(clock())
         audit = AuditLog(data_dir / "log", CLUSTER, clock)
-        accounts = Accounts(store=store, vault=vault, authority=authority, audit=audit, cluster=CLUSTER, clock=clock)
+        locks = Locks(store, audit, clock)
+        accounts = Accounts(
+            store=store, vault=vault, authority=authority, locks=locks, audit=audit, cluster=CLUSTER, clock=clock
+        )
         enrolment = Enrolment(
             store=store,
+            vault=vault,
             authority=authority,
             terms=Terms(authority, clock),
+            locks=locks,
+            nodes=Nodes(store, audit, clock),
+            policy=lambda: None,
+            document=lambda _: None,
             audit=audit,
             cluster=CLUSTER,
             clock=clock,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from controller.accounts import Origin
 from controller.presence import Tunnel
 from controller.web import api_v1
 from protocol import endpoints, limits, messages
+from protocol.names import NodeId
+from protocol.renewals import Challenge
+from tests.controller.harbour import Device
 from tests.controller.web.lab import CLUSTER, PASSWORD, HandClock, Lab, Person
 
 BASE = "https://skerry.example:3080"
@@ -241,3 +245,108 @@ def test_a_store_that_fails_is_a_503_without_the_reason(lab: Lab, tmp_path: Path
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "5"
     assert str(tmp_path) not in response.text
+
+
+def joined_device(api: FlaskClient, token: str) -> tuple[Device, messages.JoinReply]:
+    device = Device()
+    response = ask(api, endpoints.JOIN, device.request(token).to_dict())
+    assert response.status_code == 200
+    return device, messages.JoinReply.from_dict(response.get_json())
+
+
+def challenge_for(api: FlaskClient, node_id: str) -> str:
+    response = ask(api, endpoints.RENEW_CHALLENGE, {"node_id": node_id})
+    assert response.status_code == 200
+    return Challenge.from_dict(response.get_json()).challenge
+
+
+def renew(api: FlaskClient, device: Device, node_id: str, generation: int, attempt: str = "a" * 32) -> TestResponse:
+    body = device.renewal(node_id, generation, challenge_for(api, node_id), attempt)
+    return ask(api, endpoints.RENEW, body.to_dict())
+
+
+def a_token(lab: Lab, *, approve: bool = False) -> str:
+    made, _ = lab.enrolment.tokens.add(
+        ttl=limits.JOIN_TOKEN_TTL, uses=1, labels={}, claimable=None, origin=Origin(via="tctl"), approve=approve
+    )
+    return made.reveal()
+
+
+def test_a_node_renews_over_the_web_door(api: FlaskClient, lab: Lab) -> None:
+    device, joined = joined_device(api, a_token(lab))
+    response = renew(api, device, joined.node_id, 1)
+    assert response.status_code == 200
+    reply = messages.JoinReply.from_dict(response.get_json())
+    assert (reply.node_id, reply.generation, reply.pending) == (joined.node_id, 2, False)
+    assert reply.host_certificate != joined.host_certificate
+
+
+def test_a_challenge_tells_the_time_and_not_whether_there_is_such_a_node(
+    api: FlaskClient, lab: Lab, clock: HandClock
+) -> None:
+    _, joined = joined_device(api, a_token(lab))
+    known = ask(api, endpoints.RENEW_CHALLENGE, {"node_id": joined.node_id})
+    stranger = ask(api, endpoints.RENEW_CHALLENGE, {"node_id": "00000000-0000-4000-8000-000000000009"})
+    assert known.status_code == stranger.status_code == 200
+    challenges = [Challenge.from_dict(each.get_json()) for each in (known, stranger)]
+    assert [each.time for each in challenges] == [int(clock().timestamp() * 1000)] * 2
+    assert len({len(each.challenge) for each in challenges}) == 1
+
+
+def test_whatever_is_wrong_with_a_renewal_is_told_in_one_sentence(api: FlaskClient, lab: Lab) -> None:
+    stranger = NodeId("00000000-0000-4000-8000-000000000009")
+    device, joined = joined_device(api, a_token(lab))
+    renew(api, device, joined.node_id, 1)
+    good = device.renewal(joined.node_id, 2, challenge_for(api, joined.node_id), "b" * 32)
+    bodies = [
+        replace(good, proof="AAAA"),
+        replace(good, node_id=stranger, challenge=challenge_for(api, stranger)),
+        device.renewal(joined.node_id, 1, challenge_for(api, joined.node_id), "b" * 32),
+        device.renewal(joined.node_id, 2, challenge_for(api, joined.node_id), "c" * 32),  # locked by the one before
+    ]
+    answers = [ask(api, endpoints.RENEW, body.to_dict()) for body in bodies]
+    assert {(answer.status_code, error_of(answer)) for answer in answers} == {(403, api_v1.RENEWAL_REFUSED)}
+    checks = [entry["check"] for entry in lab.audit.entries(kinds=["SK043W"])]
+    assert checks == ["N3", "N1", "N4"]
+    assert len(list(lab.audit.entries(kinds=["TCB03W"]))) == 1
+
+
+def test_a_challenge_that_is_no_good_is_worth_another_try_and_does_not_tell_whether_there_is_such_a_node(
+    api: FlaskClient, lab: Lab
+) -> None:
+    device, joined = joined_device(api, a_token(lab))
+    good = device.renewal(joined.node_id, 1, challenge_for(api, joined.node_id), "b" * 32)
+    stranger = NodeId("00000000-0000-4000-8000-000000000009")
+    bodies = [replace(good, challenge="x" * 76), replace(good, challenge="x" * 76, node_id=stranger)]
+    answers = [ask(api, endpoints.RENEW, body.to_dict()) for body in bodies]
+    assert {(answer.status_code, error_of(answer)) for answer in answers} == {(409, api_v1.RENEWAL_REFUSED)}
+    assert [entry["check"] for entry in lab.audit.entries(kinds=["SK043W"])] == ["N2", "N2"]
+
+
+def test_a_node_that_waits_is_told_when_to_come_again(api: FlaskClient, lab: Lab) -> None:
+    device, joined = joined_device(api, a_token(lab, approve=True))
+    assert joined.pending
+    response = renew(api, device, joined.node_id, 0)
+    assert (response.status_code, response.get_json()) == (202, {"pending": True})
+    assert response.headers["Retry-After"] == str(int(limits.PENDING_RETRY.total_seconds()))
+    lab.enrolment.nodes.approve(joined.node_id, Origin(via="tctl"))
+    approved = renew(api, device, joined.node_id, 0)
+    assert approved.status_code == 200
+    assert messages.JoinReply.from_dict(approved.get_json()).generation == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b"\xff", b'{"node_id": "../x"}', b'{"node_id": 7}', b"[" * 100_000, b'{"node_id": "\\ud800"}'],
+)
+@pytest.mark.parametrize("endpoint", [endpoints.RENEW, endpoints.RENEW_CHALLENGE], ids=["renew", "challenge"])
+def test_a_renewal_that_is_none_is_told_so(api: FlaskClient, endpoint: endpoints.Endpoint, body: bytes) -> None:
+    assert ask(api, endpoint, body).status_code == 400
+
+
+def test_renewals_count_against_the_address(lab: Lab) -> None:
+    api = lab.app(per_minute=2).test_client()
+    node = "00000000-0000-4000-8000-000000000009"
+    answers = [ask(api, endpoints.RENEW_CHALLENGE, {"node_id": node}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[-1].headers["Retry-After"]) > 0

@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
 
 from controller.fleet import NodeView
+from controller.policy.liveness import UNSEEN
 from controller.web.listing import PAGE_SIZE, Listing, describe_age, list_nodes
+from protocol.messages import NodeStatus
 from protocol.names import Login, NodeId, NodeName
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
+_STATUSES: dict[str, NodeStatus] = {"up": "online", "down": "offline", "unknown": "unknown"}
+
+
 def node(number: int, name: str, tunnel: Literal["up", "down", "unknown"] = "up", **labels: str) -> NodeView:
     node_id = NodeId(f"00000000-0000-4000-8000-{number:012d}")
     since = None if tunnel == "unknown" else NOW - timedelta(hours=3)
-    return NodeView(node_id, NodeName(name), labels, tunnel, since, "0.1.0", NOW - timedelta(days=1))
+    status = _STATUSES[tunnel]
+    joined = NOW - timedelta(days=1)
+    return NodeView(node_id, NodeName(name), labels, status, since, tunnel, since, UNSEEN, "0.1.0", joined)
 
 
 def listing(nodes: list[NodeView], search: str = "", page: int = 1, login: str | None = "pi") -> Listing:
@@ -55,6 +63,13 @@ def test_every_word_of_the_search_must_be_found(search: str, expected: list[str]
 def test_a_node_that_never_connected_is_pending_since_it_joined() -> None:
     row = listing(FLEET, "robot").rows[0]
     assert (row.state, row.since, row.age) == ("pending", NOW - timedelta(days=1), "1 d")
+
+
+@pytest.mark.parametrize("status", ["tunnel down", "stale"])
+def test_a_node_that_is_neither_well_nor_gone_is_shown_as_what_it_is(status: NodeStatus) -> None:
+    found = listing([replace(FLEET[0], status=status)])
+    assert (found.rows[0].state, found.rows[0].tone) == (status, "pending")
+    assert (found.online, found.tunnel_down, found.stale) == (0, int(status == "tunnel down"), int(status == "stale"))
 
 
 def test_a_name_that_two_nodes_bear_is_opened_by_its_id() -> None:

@@ -56,7 +56,7 @@ def test_a_person_follows_a_link_sets_up_an_account_and_signs_in(lab: Lab, brows
 
 def test_where_the_door_needs_a_pin_the_login_line_carries_it(lab: Lab, clock: HandClock) -> None:
     pin = "sha256:" + "ab" * 32
-    browser = Browser(create_app(replace(lab.services("skerry.example:3080", 1000), login_pins=(pin,))))
+    browser = Browser(create_app(replace(lab.services("skerry.example:3080", 1000), login_pins=lambda: (pin,))))
     link = f"/web/invite/{lab.invite('ada').token.reveal()}"
     secret = Secret(secret_on(browser.get(link).text))
     done = browser.submit(link, {"password": PASSWORD, "otp": codes.code_at(secret, clock())})

@@ -1,0 +1,105 @@
+"""The socket at which the controller's other processes learn who is there: `controller.presence.wire` says how."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from controller.presence.wire import HEALTH, ONCE, SOCKET, News
+
+_REQUEST_SECONDS = 5.0
+_REQUEST_MAX = 1024
+_FOLLOWERS_MAX = 100
+# A follower that leaves so much unread is let go, and may come back.
+_UNREAD_MAX = 32 * 1024 * 1024
+_SNAPSHOT_SECONDS = 30.0
+
+
+def bind(data_dir: Path) -> socket.socket:
+    """Return the listening socket, for its owner alone. Raises `OSError`.
+
+    It is bound by way of the directory's descriptor, for a Unix socket's own name may have no more than 107 bytes, and
+    takes the place of the one of an earlier run in one step.
+    """
+    directory = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    name = f"{SOCKET}.{os.getpid()}"
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+        sock.bind(f"/proc/self/fd/{directory}/{name}")
+        os.chmod(name, 0o600, dir_fd=directory)
+        sock.listen(64)
+        os.rename(name, SOCKET, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(directory)
+    sock.setblocking(False)
+    return sock
+
+
+class Feed:
+    """Those who follow. `snapshot` returns all that is known now."""
+
+    def __init__(self, snapshot: Callable[[], News]) -> None:
+        self._snapshot = snapshot
+        self._followers: set[asyncio.StreamWriter] = set()
+        self._asking: set[asyncio.StreamWriter] = set()
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
+
+    async def run(self, sock: socket.socket) -> None:
+        """Serve until cancelled."""
+        server = await asyncio.start_unix_server(self._serve, sock=sock, limit=_REQUEST_MAX)
+        try:
+            async with server:
+                await server.serve_forever()
+        finally:
+            for writer in (*self._followers, *self._asking):
+                writer.transport.abort()
+
+    def tell(self, news: News) -> None:
+        """Send a line to everyone who follows."""
+        if not self._followers:
+            return
+        line = news.encode()
+        for writer in tuple(self._followers):
+            if writer.transport.get_write_buffer_size() > _UNREAD_MAX:
+                writer.transport.abort()
+            else:
+                writer.write(line)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._asking) + len(self._followers) >= _FOLLOWERS_MAX:
+            writer.transport.abort()
+            return
+        self._asking.add(writer)
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                request = await reader.readline()
+            if not request.endswith(b"\n"):
+                return
+            news = self._snapshot()
+            writer.write((News("changes", {}, news.broker) if request == HEALTH else news).encode())
+            if request in (ONCE, HEALTH):
+                async with asyncio.timeout(_SNAPSHOT_SECONDS):
+                    await writer.drain()
+                return
+            self._followers.add(writer)
+            while await reader.read(_REQUEST_MAX):
+                pass  # a follower has nothing more to say; its end is what is waited for
+        except (TimeoutError, ValueError, OSError):
+            pass
+        finally:
+            self._followers.discard(writer)
+            self._asking.discard(writer)
+            writer.close()
