@@ -1,169 +1,54 @@
-"""`edge-agent`: the device's own command."""
+"""`edge-agent`: the device's own command.
+
+The process that serves is begun anew by the one that read the command line (see `edge_agent.handover`). That one comes
+by here a second time, and imports what it needs to serve alone.
+"""
 
 from __future__ import annotations
 
-import io
-import logging
-import os
-import platform
-import re
 import signal
 import sys
-import time
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from protocol.version import __version__
+from edge_agent.handover import HandoverError, is_handed_over, take_over
 
 _MEND = "install the agent again: pip install -r requirements/agent.txt (it is the extra skerry[agent])"
-_REQUIRED = {"asyncssh", "cryptography", "yaml"}  # and click, without which there is no command line
-try:
-    import click
-except ModuleNotFoundError as err:
-    raise SystemExit(f"ERROR: the Python package {err.name} is not installed; {_MEND}") from None
+_REQUIRED = {"asyncssh", "click", "cryptography", "yaml"}
 
 
-class _Program(click.Group):
-    """The command; whatever ends it is said in one manner."""
-
-    def main(self, *arguments: Any, **options: Any) -> NoReturn:  # noqa: ANN401 - click's
-        """Run it and exit."""
-        try:
-            status = super().main(*arguments, **{**options, "standalone_mode": False})
-        except click.ClickException as err:
-            said = io.StringIO()
-            err.show(said)
-            click.echo(re.sub(r"(?m)^Error: ", "ERROR: ", said.getvalue(), count=1), nl=False, err=True)
-            sys.exit(err.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            sys.exit(128 + signal.SIGINT)
-        except ModuleNotFoundError as err:
-            package = (err.name or "").partition(".")[0]
-            if package not in _REQUIRED:
-                raise
-            _fail(f"the Python package {package} is not installed; {_MEND}", 1)
-        sys.exit(status if isinstance(status, int) else 0)
-
-
-def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        click.echo(_version())
-        ctx.exit()
-
-
-def _version() -> str:
-    return f"Skerry v{__version__} edge-agent python{platform.python_version()}"
-
-
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
-)
-def main() -> None:
-    """Skerry's agent: makes this device reachable through its controller."""
-
-
-@main.command()
-@click.option(
-    "--controller", metavar="HOST:PORT", help="The controller's web address. Needed until this device has joined."
-)
-@click.option("--token", metavar="TOKEN", help="Join token, or the path of a file that holds it. Needed once.")
-@click.option("--ca-pin", "ca_pins", multiple=True, metavar="sha256:…", help="Pin of the controller's CA.")
-@click.option("--labels", metavar="a=b,c=d", help="Labels to claim.")
-@click.option("--nodename", metavar="NAME", help="Name to ask for, instead of the host's.")
-@click.option(
-    "--data-dir",
-    metavar="DIR",
-    help="Where identity and unsent events live. "
-    "[default: /var/lib/skerry-agent; not as root: ~/.local/share/skerry-agent]",
-)
-@click.option(
-    "-c",
-    "--config",
-    metavar="FILE",
-    help="Settings in YAML (see `edge-agent configure`). "
-    "[default, where it exists: /etc/skerry/edge_agent.yaml; not as root: ~/.config/skerry/edge_agent.yaml]",
-)
-@click.option("--insecure", is_flag=True, help="Do not check the controller's certificate when joining.")
-@click.option("-d", "--debug", is_flag=True, help="Log more.")
-def start(  # noqa: PLR0913, PLR0917 - one argument for each option, as click has it
-    controller: str | None,
-    token: str | None,
-    ca_pins: tuple[str, ...],
-    labels: str | None,
-    nodename: str | None,
-    data_dir: str | None,
-    config: str | None,
-    insecure: bool,
-    debug: bool,
-) -> None:
-    """Join the cluster, unless that is done, and serve until stopped."""
-    from edge_agent.config import ConfigError, Options, load_settings
-    from edge_agent.identity import IdentityError
-    from edge_agent.service import StartError, find_joined, serve
-
-    options = Options(controller, nodename, data_dir, labels, ca_pins, insecure, debug, config)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, with the process's arguments unless others are given, and exit."""
     try:
-        settings = load_settings(options, euid=os.geteuid(), find_joined=find_joined)
+        if is_handed_over():
+            _serve()
+        else:
+            from edge_agent.commands import program
+
+            program.main(arguments)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except ModuleNotFoundError as err:
+        package = (err.name or "").partition(".")[0]
+        if package not in _REQUIRED:
+            raise
+        _fail(f"the Python package {package} is not installed; {_MEND}")
+    sys.exit(0)
+
+
+def _serve() -> None:
+    from edge_agent.identity import IdentityError
+    from edge_agent.log import set_up_log
+    from edge_agent.service import StartError, serve
+
+    try:
+        settings = take_over()
         set_up_log(settings.severity)
-        code = serve(settings, token)
-    except ConfigError as err:
-        _fail(str(err), 2)
-    except (StartError, IdentityError) as err:
-        _fail(str(err), 1)
-    sys.exit(code)
+        serve(settings)
+    except (HandoverError, IdentityError, StartError) as err:
+        _fail(str(err))
 
 
-@main.command()
-def status() -> None:
-    """Inside a session: say whose it is, and its id."""
-    report = describe_session(os.environ)
-    if report is None:
-        _fail("not inside a Skerry session (SSH_SESSION_ID and SSH_SKERRY_USER are not set)", 1)
-    click.echo(report)
-
-
-@main.command()
-def version() -> None:
-    """Print the version."""
-    click.echo(_version())
-
-
-@main.command()
-@click.option("--controller", metavar="HOST:PORT", help="Fill in the controller's address.")
-def configure(controller: str | None) -> None:
-    """Print a commented edge_agent.yaml."""
-    from edge_agent.config import template
-
-    click.echo(template(controller) if controller else template(), nl=False)
-
-
-def describe_session(environment: Mapping[str, str]) -> str | None:
-    """Return what `status` prints inside a session; None outside."""
-    session, user = environment.get("SSH_SESSION_ID"), environment.get("SSH_SKERRY_USER")
-    if not session or not user:
-        return None
-    login, client = environment.get("USER", "?"), environment.get("SSH_CLIENT", "?")
-    web = environment.get("SSH_SESSION_WEBPROXY_ADDR", "")
-    return (
-        f"User ID    : {user}, logged in as {login} from {client}\n"
-        f"Session ID : {session}\n"
-        f"Session URL: https://{web}/web/sessions/{session}"
-    )
-
-
-def set_up_log(severity: str) -> None:
-    """Log to standard error: ``2026-11-22T10:00:00Z INFO  [AGENT] text``."""
-    formatter = logging.Formatter("%(asctime)s %(levelname)-5s [AGENT] %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    logging.addLevelName(logging.WARNING, "WARN")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("asyncssh").setLevel(logging.CRITICAL if severity != "DEBUG" else logging.INFO)
-    logging.getLogger("skerry").setLevel(logging.getLevelName("WARNING" if severity == "WARN" else severity))
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"ERROR: {message}", err=True)
-    sys.exit(code)
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"ERROR: {message}\n")
+    sys.exit(1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edge_agent.policy.presence import parse_interval
 from edge_agent.policy.upload import (
     RecordingSettings,
     parse_min_free,
@@ -17,7 +18,7 @@ from edge_agent.policy.upload import (
     parse_spool_max,
     parse_window,
 )
-from protocol import names
+from protocol import limits, names
 from protocol.addresses import join_address, split_address
 from protocol.names import Labels, NodeName
 from protocol.pins import parse_pin
@@ -30,7 +31,9 @@ T = TypeVar("T")
 
 Address = tuple[str, int]
 WEB_PORT = 3080
+NODE_PORT = 3022
 _CONFIG_MAX = 256 * 1024
+_HEARTBEAT = int(limits.HEARTBEAT_INTERVAL.total_seconds())
 _SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
 
 TEMPLATE = """\
@@ -53,6 +56,13 @@ controller: {controller}
 
 # Identity and what is yet to be sent.
 #data_dir: /var/lib/skerry-agent
+
+# The node door: where people on this device's own network reach it directly, with `tsh ssh --direct HOST`. Off unless
+# an address is named here; ":3022" is every address of the device.
+#listen_addr: "0.0.0.0:3022"
+
+# Seconds between two heartbeats, from 5 to 3600. The rarer, the less is sent, and the later a dead link is noticed.
+#heartbeat_interval: 30
 
 # What is recorded of sessions waits in data_dir until the controller has it.
 #recording:
@@ -86,6 +96,8 @@ class Settings:
         insecure: whether the controller's certificate goes unchecked.
         token_file: where the join token is; None where it comes another way.
         recording: what becomes of recordings on this device.
+        listen: where the node's own door is, host and port; None for nowhere.
+        heartbeat: seconds between two heartbeats.
     """
 
     controller: Address
@@ -97,6 +109,8 @@ class Settings:
     insecure: bool = False
     severity: str = "INFO"
     recording: RecordingSettings = field(default_factory=RecordingSettings)
+    listen: Address | None = None
+    heartbeat: int = _HEARTBEAT
 
     @property
     def web_address(self) -> str:
@@ -170,6 +184,8 @@ def load_settings(
         insecure=options.insecure,
         severity="DEBUG" if options.debug else written.get("severity", "INFO"),
         recording=written.get("recording") or RecordingSettings(),
+        listen=written.get("listen_addr"),
+        heartbeat=written.get("heartbeat_interval") or _HEARTBEAT,
     )
 
 
@@ -207,6 +223,11 @@ def parse_controller(value: object) -> Address:
     if not host or not port:
         raise ValueError("should be HOST:PORT, the controller's web address")
     return host, port
+
+
+def parse_listen(value: object) -> Address:
+    """Return where to listen that a text names; an empty host is every address. Raises `ValueError`."""
+    return split_address(_text(value), NODE_PORT)
 
 
 def _text(value: object) -> str:
@@ -257,6 +278,8 @@ def _read_file(path: str) -> Mapping[str, Any]:
             "data_dir": Entry(_text),
             "ca_pin": Entry(lambda value: _pins(texts(value))),
             "token_file": Entry(lambda value: Path(_text(value))),
+            "listen_addr": Entry(parse_listen),
+            "heartbeat_interval": Entry(parse_interval),
         },
         sections={"log": Section(known={"severity": Entry(_severity, "INFO")}), "recording": _recording_form()},
     )

@@ -11,9 +11,11 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from edge_agent.fault import RefusedError, UnreachableError, UntrustedError
+from edge_agent.tls_times import ignore_clock, judge_dates
 from protocol import endpoints, limits
 from protocol.endpoints import Endpoint
 from protocol.events import Json
@@ -35,12 +37,15 @@ class Door:
         port: where to connect.
         context: how to judge its certificate.
         name: the name its certificate must carry, where that is not `host`.
+        span: the earliest and the latest that it can be now, to judge the certificate's dates by; None for a device
+            that knows nothing of the time yet: that is for the controller to tell it.
     """
 
     host: str
     port: int
     context: ssl.SSLContext
     name: str | None = None
+    span: tuple[datetime, datetime] | None = None
 
 
 def system_trust() -> ssl.SSLContext:
@@ -78,7 +83,7 @@ def anchored_trust(anchors: Sequence[str], client: tuple[Path, Path] | None = No
 
 def _modern(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+    return ignore_clock(context)
 
 
 async def pinned_trust(host: str, port: int, pins: Collection[str]) -> ssl.SSLContext:
@@ -137,6 +142,9 @@ class _Connection(http.client.HTTPSConnection):
         wrapped = self._door.context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         self.sock = self.wire = wrapped
         wrapped.do_handshake()
+        problem = judge_dates(wrapped.getpeercert(), self._door.span) if self._door.span else ""
+        if problem:
+            raise UntrustedError(problem)
 
     def _connect_plain(self) -> socket.socket:
         """Connect to the first address that answers. `wire` is set before, so that an abort reaches every step."""
@@ -167,6 +175,10 @@ class _Exchange:
             return self._run()
         except ssl.SSLCertVerificationError as err:
             raise UntrustedError(err.verify_message or str(err)) from None
+        except ssl.SSLError as err:
+            reason = err.reason or str(err)
+            fault = UntrustedError if _is_about_us(reason) else UnreachableError
+            raise fault(reason.replace("_", " ").lower()) from None
         except (OSError, http.client.HTTPException, ValueError) as err:
             if isinstance(err, MessageError):
                 raise UnreachableError(f"an answer that makes no sense: {err}") from None
@@ -206,11 +218,15 @@ class _Exchange:
                 self._connection.wire.shutdown(socket.SHUT_RDWR)
 
 
+def _is_about_us(reason: str) -> bool:
+    """Tell whether OpenSSL's word for an alert (RFC 8446 section 6.2) is that the peer would not have our own."""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+
+
 def _refusal(response: http.client.HTTPResponse, body: bytes) -> RefusedError:
-    try:
-        message = ErrorReply.from_dict(decode(body)).message[:500]
-    except MessageError:
-        message = f"HTTP status {response.status}"
+    message, is_ours = f"HTTP status {response.status}", False
+    with suppress(MessageError):
+        message, is_ours = ErrorReply.from_dict(decode(body)).message[:500], True
     seconds = response.getheader("Retry-After", "")
     wait = float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else None
-    return RefusedError(response.status, message, wait)
+    return RefusedError(response.status, message, wait, is_ours=is_ours)

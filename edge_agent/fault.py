@@ -8,7 +8,7 @@ class UnreachableError(Exception):
 
 
 class UntrustedError(Exception):
-    """The controller did not prove who it is: nothing was said to it."""
+    """The controller did not prove who it is, and nothing was said to it; or it would not have our certificate."""
 
 
 class RefusedError(Exception):
@@ -17,10 +17,12 @@ class RefusedError(Exception):
     Attributes:
         status: the HTTP status.
         retry_after: seconds after which it wants to hear from us again; None where it said nothing.
+        is_ours: whether it said so as a controller does, and not as anything that speaks HTTP.
     """
 
-    def __init__(self, status: int, message: str, retry_after: float | None) -> None:
+    def __init__(self, status: int, message: str, retry_after: float | None, *, is_ours: bool = False) -> None:
         super().__init__(message)
+        self.is_ours = is_ours
         self.status = status
         self.retry_after = retry_after
 

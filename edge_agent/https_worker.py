@@ -14,6 +14,7 @@ from edge_agent import errand
 from edge_agent.controller_client import Door, anchored_trust, ask_and_wait
 from edge_agent.fault import RefusedError, UnreachableError, UntrustedError
 from protocol.endpoints import Endpoint
+from protocol.instants import from_milliseconds
 
 IDLE = 20.0
 
@@ -28,15 +29,17 @@ def main() -> None:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Carry out one request; a fault is part of the answer."""
     try:
+        earliest, latest = request["span"]
+        span = (from_milliseconds(earliest), from_milliseconds(latest))
         context = anchored_trust(request["anchors"], tuple(Path(path) for path in request["client"]))  # type: ignore[arg-type]  # a pair
-        door = Door(request["host"], request["port"], context, request["name"])
+        door = Door(request["host"], request["port"], context, request["name"], span)
         endpoint = Endpoint(request["method"], request["path"])
         return {"reply": ask_and_wait(door, endpoint, request["message"])}
     except RefusedError as err:
         return {"fault": "refused", "text": str(err), "status": err.status, "retry_after": err.retry_after}
     except UntrustedError as err:
         return {"fault": "untrusted", "text": str(err)}
-    except (UnreachableError, ValueError) as err:
+    except (UnreachableError, ValueError, OverflowError) as err:
         return {"fault": "unreachable", "text": str(err)}
 
 

@@ -1,14 +1,18 @@
 """Who this device is: its keys and what the controller certified, in the data directory.
 
-`identity.json` is written last and by renaming, so that an identity is whole or is not there. What an
-interrupted join left behind is no identity; joining again writes over it. The join token is never stored.
+`identity.json` is written by renaming and holds all that was granted, so that an identity is whole or is not there. The
+keys are there before anything is asked with them: a join or a renewal that is cut off anywhere is asked again with the
+same ones. The TLS certificate has a file of its own as well, which is mended where it is not what was granted, or gone.
+The join token is never stored.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
     load_ssh_private_key,
 )
 
@@ -29,6 +34,7 @@ from protocol.messages import JoinReply, MessageError
 from protocol.secret import Secret
 from protocol.ssh.certificate import BadCertificateError, key_blob, parse_certificate_line
 
+_log = logging.getLogger("skerry.agent")
 _IDENTITY_MAX = 4 * 1024 * 1024
 _VERSION = 1
 HOST_KEY = "host_key"
@@ -125,8 +131,34 @@ class DataDirectory:
             os.close(self._lock)
             self._lock = None
 
+    def read_keys(self) -> Keys | None:
+        """Return the keys in the directory; None where they are not both there, or are none. Raises `OSError`."""
+        try:
+            host = load_ssh_private_key(self.read(HOST_KEY), None)
+            tls = load_pem_private_key(self.read(TLS_KEY), None)
+        except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
+            return None
+        if isinstance(host, Ed25519PrivateKey) and isinstance(tls, EllipticCurvePrivateKey):
+            return Keys(host, tls)
+        return None
+
+    def prepare_keys(self) -> Keys:
+        """Return the keys to join with: those of before, by which the controller knows the device, or new ones.
+
+        Raises:
+            IdentityError: they cannot be read, or the disk would not have them.
+        """
+        try:
+            keys = self.read_keys()
+            if keys is None:
+                keys = generate_keys()
+                self._keep_keys(keys)
+        except OSError as err:
+            raise IdentityError(f"{self.path}: cannot read or write the node's keys: {err.strerror}") from err
+        return keys
+
     def save(self, keys: Keys, granted: JoinReply, controller: tuple[str, int]) -> Identity:
-        """Write an identity, whole or not at all, and return it.
+        """Write an identity, whole or not at all, and return it. What was there before is kept until then.
 
         Args:
             keys: the node's.
@@ -136,16 +168,44 @@ class DataDirectory:
         Raises:
             IdentityError: the disk would not have it.
         """
-        host_private = keys.host_private()
         try:
-            (self.path / IDENTITY).unlink(missing_ok=True)
-            self.write(HOST_KEY, host_private.reveal())
-            self.write(TLS_KEY, keys.tls_private().reveal())
-            self.write(TLS_CERTIFICATE, granted.tls_certificate.encode())
-            self.write(IDENTITY, _record(granted, controller))
+            if not _are_same(keys, self.read_keys()):
+                self._keep_keys(keys)
+            self._keep_granted(granted, controller)
+            host_private = Secret(self.read(HOST_KEY))
         except OSError as err:
             raise IdentityError(f"{self.path}: cannot write the identity: {err.strerror}") from err
         return Identity(granted, host_private, controller, self.path)
+
+    def renew(self, identity: Identity, granted: JoinReply) -> Identity:
+        """Write new certificates for the same keys over the old ones, whole or not at all. Raises `OSError`."""
+        controller = identity.controller
+        self._keep_granted(granted, controller)
+        return Identity(granted, identity.host_private, controller, self.path)
+
+    def _keep_keys(self, keys: Keys) -> None:
+        (self.path / IDENTITY).unlink(missing_ok=True)  # it is of other keys
+        self.write(HOST_KEY, keys.host_private().reveal())
+        self.write(TLS_KEY, keys.tls_private().reveal())
+
+    def _keep_granted(self, granted: JoinReply, controller: tuple[str, int] | None) -> None:
+        self.write(IDENTITY, _record(granted, controller))
+        self._mend_certificate(granted)
+
+    def _mend_certificate(self, granted: JoinReply) -> None:
+        """Have the certificate's own file hold what was granted: a crash between the two files leaves an older one."""
+        certificate = granted.tls_certificate.encode()
+        with suppress(FileNotFoundError, ValueError):
+            if self.read(TLS_CERTIFICATE) == certificate:
+                return
+        self.write(TLS_CERTIFICATE, certificate)
+
+    def _try_to_mend(self, granted: JoinReply) -> None:
+        """Do that, where the disk will: a node whose disk is full or may not be written still serves."""
+        try:
+            self._mend_certificate(granted)
+        except OSError as err:
+            _log.warning("cannot mend %s: %s", self.path / TLS_CERTIFICATE, err.strerror)
 
     def keep_controller(self, identity: Identity, controller: tuple[str, int]) -> None:
         """Note that the controller of `identity` is at another web address now. Raises `OSError`."""
@@ -158,12 +218,13 @@ class DataDirectory:
             IdentityError: a file is there and cannot be read, or is not ours.
         """
         try:
-            record = self._read(IDENTITY)
-            host_private = self._read(HOST_KEY)
+            record = self.read(IDENTITY)
+            host_private = self.read(HOST_KEY)
             granted, controller = _parse_record(record)
-            whole = all((self.path / name).exists() for name in (TLS_KEY, TLS_CERTIFICATE))
-            if not (whole and _fits(granted, host_private)):
+            if not ((self.path / TLS_KEY).exists() and _fits(granted, host_private)):
                 return None
+            if self._lock is not None:
+                self._try_to_mend(granted)
             return Identity(granted, Secret(host_private), controller, self.path)
         except FileNotFoundError:
             return None
@@ -184,11 +245,12 @@ class DataDirectory:
         temporary.rename(self.path / name)
         sync_directory(self.path)
 
-    def _read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = _IDENTITY_MAX) -> bytes:
+        """Return what file `name` holds. Raises `OSError`, and `ValueError` where that is more than `most` bytes."""
         with (self.path / name).open("rb") as file:
-            data = file.read(_IDENTITY_MAX + 1)
-        if len(data) > _IDENTITY_MAX:
-            raise ValueError(f"{name} is larger than {_IDENTITY_MAX} bytes")
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"{name} is larger than {most} bytes")
         return data
 
 
@@ -196,8 +258,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def _record(granted: JoinReply, controller: tuple[str, int]) -> bytes:
-    record = {"version": _VERSION, "controller": join_address(*controller), "granted": granted.to_dict()}
+def _record(granted: JoinReply, controller: tuple[str, int] | None) -> bytes:
+    address = join_address(*controller) if controller else None
+    record = {"version": _VERSION, "controller": address, "granted": granted.to_dict()}
     return json.dumps(record, indent=1).encode()
 
 
@@ -213,10 +276,23 @@ def _parse_record(record: bytes) -> tuple[JoinReply, tuple[str, int] | None]:
     return JoinReply.from_dict(data.get("granted")), address
 
 
+def _are_same(keys: Keys, others: Keys | None) -> bool:
+    return others is not None and (keys.host_public, _tls_public(keys)) == (others.host_public, _tls_public(others))
+
+
+def _tls_public(keys: Keys) -> bytes:
+    return keys.tls.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _fits(granted: JoinReply, host_private: bytes) -> bool:
-    """Tell whether the certificate is for the key: not so where a join was cut off between the two."""
+    """Tell whether the certificate is for the key: not so where a join was cut off between the two.
+
+    A node that waits for approval has no certificate yet.
+    """
     try:
         key = load_ssh_private_key(host_private, None)
+        if granted.pending:
+            return True
         certified = parse_certificate_line(granted.host_certificate).public_key
     except (ValueError, UnsupportedAlgorithm, BadCertificateError):
         return False

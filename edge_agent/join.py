@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from edge_agent import controller_client
+from edge_agent.clock import Clock, time_told
 from edge_agent.config import Settings
 from edge_agent.controller_client import Door
 from edge_agent.fault import RefusedError, UnreachableError, UntrustedError
-from edge_agent.identity import DataDirectory, Identity, Keys, generate_keys
+from edge_agent.identity import DataDirectory, Identity, Keys
 from edge_agent.interruption import unless
 from edge_agent.policy.link import decide_wait
 from protocol import endpoints
@@ -49,10 +50,12 @@ class JoinFailed:
 async def join(settings: Settings, token: Secret[TokenText], directory: DataDirectory) -> Identity | JoinFailed:
     """Join the cluster and keep the identity in `directory`. The token is sent only to a controller that is trusted.
 
+    The keys are those of an earlier join, where there are any: the controller knows the device by them.
+
     Raises:
         IdentityError: the disk would not take the identity.
     """
-    keys = generate_keys()
+    keys = directory.prepare_keys()
     try:
         door = await _trusted_door(settings)
         reply = await controller_client.ask(door, endpoints.JOIN, make_request(settings, token, keys).to_dict())
@@ -66,7 +69,16 @@ async def join(settings: Settings, token: Secret[TokenText], directory: DataDire
         return JoinFailed(f"{settings.web_address} cannot be reached: {err}", is_final=False)
     if fault := _fault(granted, keys):
         return JoinFailed(f"{settings.web_address} sent what cannot be used: {fault}", is_final=True)
-    return directory.save(keys, granted, settings.controller)
+    identity = directory.save(keys, granted, settings.controller)
+    _set_clock(identity)
+    return identity
+
+
+def _set_clock(identity: Identity) -> None:
+    """Have the node know the controller's time from the start, whatever the device's clock says."""
+    clock = Clock(identity.directory)
+    clock.learn(time_told(identity.granted))
+    clock.keep()
 
 
 async def _trusted_door(settings: Settings) -> Door:
@@ -91,7 +103,7 @@ def _untrusted(settings: Settings, problem: str) -> str:
 
 def make_request(settings: Settings, token: Secret[TokenText], keys: Keys) -> JoinRequest:
     """Return the request to join: the token, what the device would like to be, and the proof of its key."""
-    public, request = keys.host_public, _tls_request(keys)
+    public, request = keys.host_public, tls_request(keys)
     proof = keys.host.sign(join_statement(token.reveal(), public, request))
     return JoinRequest(
         token=token,
@@ -104,7 +116,8 @@ def make_request(settings: Settings, token: Secret[TokenText], keys: Keys) -> Jo
     )
 
 
-def _tls_request(keys: Keys) -> str:
+def tls_request(keys: Keys) -> str:
+    """Return a request for a TLS certificate, PEM."""
     # The controller ignores the name in here: it knows the node by the id it assigns.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "skerry node")])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(keys.tls, SHA256())
@@ -113,6 +126,8 @@ def _tls_request(keys: Keys) -> str:
 
 def _fault(granted: JoinReply, keys: Keys) -> str:
     """Return what is wrong with the certificates in `granted`; nothing where they are for our keys."""
+    if granted.pending:
+        return "" if granted.host_authorities else "no authorities"
     try:
         if parse_certificate_line(granted.host_certificate).public_key != key_blob(keys.host_public):
             return "a host certificate for another key"
@@ -157,4 +172,7 @@ async def join_patiently(
 
 def _log_joined(granted: JoinReply) -> None:
     labels = format_labels(granted.labels) or "no labels"
+    if granted.pending:
+        _log.info("asked to join cluster %s as %s (%s)", granted.cluster_name, granted.name, granted.node_id)
+        return
     _log.info("joined cluster %s as %s (%s), labels: %s", granted.cluster_name, granted.name, granted.node_id, labels)

@@ -1,4 +1,4 @@
-"""The node at work: tunnel, SSH server and reporter, until told to stop.
+"""The node at work: tunnel, presence, SSH server and all that goes with them, until told to stop.
 
 This module must be imported after `protocol.ssh.lean.load_asyncssh`: it brings in the SSH library.
 """
@@ -9,16 +9,21 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Iterable, Iterator
 
 from edge_agent.accounts import own_login
 from edge_agent.child import Children
+from edge_agent.clock import Clock, time_told
 from edge_agent.config import Settings
+from edge_agent.control import Control
 from edge_agent.courier import Address, Courier
 from edge_agent.event_queue import EventQueue
 from edge_agent.identity import Identity
+from edge_agent.node_door import NodeDoor
+from edge_agent.papers import Papers
 from edge_agent.party import House
+from edge_agent.presence import Presence
+from edge_agent.renewal import Renewal
 from edge_agent.reporter import LAST_WORD, Reporter
 from edge_agent.spool import Spool
 from edge_agent.ssh_server import NodeServer
@@ -26,7 +31,7 @@ from edge_agent.studio import Studio
 from edge_agent.terms import Terms
 from edge_agent.tunnel import Tunnel
 from edge_agent.upload import Uploader
-from protocol.access import AccessTarget
+from edge_agent.vitals import Vitals
 from protocol.addresses import split_address
 from protocol.messages import JoinReply
 
@@ -36,68 +41,145 @@ _SESSIONS_END = 8.0
 SPOOL = "spool"
 
 
-def _clock() -> datetime:
-    return datetime.now(UTC)
-
-
 async def run_node(settings: Settings, identity: Identity) -> None:
     """Serve as the node that `identity` names, until SIGTERM or SIGINT."""
     stopped = _stop_asked()
     _hear_for_others()
-    granted = identity.granted
-    queue = EventQueue(identity.directory)
-    children = Children(asyncio.get_running_loop())
-    courier = Courier(api_address(settings, identity), children)
-    reporter = Reporter(identity, queue, courier, _clock)
-    spool = Spool(identity.directory / SPOOL, quota=settings.recording.spool_max, min_free=settings.recording.min_free)
-    terms = Terms(identity.directory, granted.recording, courier)
-    studio = Studio(identity, spool, terms, node=reporter.node, report=reporter.report)
-    uploader = Uploader(
-        spool,
-        api_address(settings, identity),
-        children,
-        settings.recording,
-        times=terms.times,
-        report=lambda kind, fields: reporter.report(kind, {**reporter.node, **fields}),
-    )
-    house = House(
-        target=AccessTarget(granted.node_id, granted.name, granted.labels),
-        node=reporter.node,
-        variables=_variables(settings, granted),
-        children=children,
-        report=reporter.report,
-        clock=_clock,
-        euid=os.geteuid(),
-        studio=studio,
-    )
-    server = NodeServer(identity, house)
-    tunnel = Tunnel(
-        identity,
-        server,
-        address=lambda: reach(granted.tunnel_address, settings),
-        clock=_clock,
-        came_up=_each(terms.refresh, uploader.hurry),
-    )
-    _say_who_is_served(house.euid)
-    studio.open()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(tunnel.run(), name="tunnel")
-        group.create_task(studio.run(), name="studio")
-        asking = group.create_task(terms.run(), name="terms")
-        reporting = group.create_task(reporter.run(), name="reporter")
-        uploading = group.create_task(uploader.run(), name="uploader")
-        await stopped.wait()
-        _log.info("stopping: %d sessions", server.sessions)
-        await server.drain("the agent on this device is stopping; this session ends", _SESSIONS_END)
-        tunnel.stop()
-        studio.stop()
-        asking.cancel()
-        uploader.stop()
-        reporter.stop()
-        await _hear_out(reporting, uploading)
-    courier.close()
-    children.close()
-    queue.close()
+    node = Node(settings, identity)
+    _say_who_is_served(node.house.euid)
+    await node.run(stopped)
+
+
+class Node:
+    """The parts of the node, and what each knows of the others. It is made on the loop that it runs on."""
+
+    def __init__(self, settings: Settings, identity: Identity) -> None:
+        self._settings = settings
+        self._children = Children(asyncio.get_running_loop())
+        clock = self._clock = Clock(identity.directory)
+        clock.remember(time_told(identity.granted))
+        papers = self._papers = Papers(identity)
+        control = self._control = Control(papers, clock, identity.directory)
+        self._queue = EventQueue(identity.directory)
+        self._courier = Courier(lambda: api_address(settings, papers), self._children, span=clock.span)
+        self._reporter = Reporter(identity, self._queue, self._courier, clock)
+        recording = settings.recording
+        spool = Spool(identity.directory / SPOOL, quota=recording.spool_max, min_free=recording.min_free)
+        self._terms = Terms(identity.directory, identity.granted.recording, self._courier, clock, control)
+        clock.doubted, control.behind = self._terms.ask_time, self._terms.ask_policy
+        node, report = self._reporter.node, self._reporter.report
+        self._studio = Studio(identity, spool, self._terms, node=node, report=report)
+        self._uploader = Uploader(
+            spool,
+            lambda: api_address(settings, papers),
+            self._children,
+            recording,
+            times=clock.times,
+            span=clock.span,
+            report=lambda kind, fields: report(kind, {**node, **fields}),
+        )
+        self.house = self._make_house()
+        self._server = NodeServer(self.house, control=control)
+        self._renewal = Renewal(papers, clock, settings.controller, self._children, control.take_granted)
+        self._courier.distrusted = self._renewal.hasten
+        self._tunnel = self._make_tunnel()
+        control.heard = self._tunnel.hurry
+        self._presence = self._make_presence(spool)
+
+    def _make_house(self) -> House:
+        return House(
+            papers=self._papers,
+            node=self._reporter.node,
+            variables=_variables(self._settings, self._papers.identity.granted),
+            children=self._children,
+            report=self._reporter.report,
+            clock=self._clock.now,
+            euid=os.geteuid(),
+            studio=self._studio,
+        )
+
+    def _make_tunnel(self) -> Tunnel:
+        papers, settings = self._papers, self._settings
+        return Tunnel(
+            papers,
+            self._server,
+            address=lambda: reach(papers.identity.granted.tunnel_address, settings),
+            clock=self._clock,
+            came_up=self._tunnel_came_up,
+            refused=self._renewal.hasten,
+        )
+
+    def _tunnel_came_up(self) -> None:
+        self._terms.refresh()
+        self._uploader.hurry()
+        self._presence.hurry()
+        self._presence.beat_soon()
+
+    def _presence_came_up(self) -> None:
+        self._tunnel.relax()
+        self._tunnel.hurry()
+
+    def _make_presence(self, spool: Spool) -> Presence:
+        clock, tunnel, server, papers = self._clock, self._tunnel, self._server, self._papers
+        vitals = Vitals(
+            papers,
+            spool,
+            offset=lambda: clock.offset_ms,
+            has_tunnel=lambda: tunnel.is_up,
+            sessions=lambda: server.sessions,
+        )
+        presence = Presence(
+            papers,
+            vitals,
+            self._control.take,
+            address=lambda: broker_address(self._settings, papers),
+            span=clock.span,
+            interval=self._settings.heartbeat,
+        )
+        # While the heart beats, a dead link is noticed there; when it stops, the tunnel is asked at once.
+        presence.came_up, presence.went_down = self._presence_came_up, tunnel.probe
+        tunnel.went_down = presence.beat_soon
+        presence.refused = self._renewal.hasten
+        return presence
+
+    # --- at work ------------------------------------------------------------------------------------------------------
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Serve until `stopped` is set; then end everything in good order."""
+        self._studio.open()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tunnel.run(), name="tunnel")
+            group.create_task(self._presence.run(), name="presence")
+            group.create_task(self._studio.run(), name="studio")
+            background = [group.create_task(each, name="background") for each in self._background()]
+            reporting = group.create_task(self._reporter.run(), name="reporter")
+            uploading = group.create_task(self._uploader.run(), name="uploader")
+            await stopped.wait()
+            await self._stop(background)
+            await _hear_out(reporting, uploading)
+        self._courier.close()
+        self._children.close()
+        self._queue.close()
+
+    def _background(self) -> Iterator[Coroutine[object, object, None]]:
+        """Yield what runs until it is cancelled."""
+        yield self._clock.run()
+        yield self._control.run()
+        yield self._terms.run()
+        yield self._renewal.run()
+        if self._settings.listen:
+            yield NodeDoor(self._settings.listen, self._server).run()
+
+    async def _stop(self, background: Iterable[asyncio.Task[None]]) -> None:
+        _log.info("stopping: %d sessions", self._server.sessions)
+        await self._server.drain("the agent on this device is stopping; this session ends", _SESSIONS_END)
+        self._tunnel.stop()
+        self._presence.stop()
+        self._studio.stop()
+        for task in background:
+            task.cancel()
+        self._uploader.stop()
+        self._reporter.stop()
 
 
 def _stop_asked() -> asyncio.Event:
@@ -106,16 +188,6 @@ def _stop_asked() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     return stopped
-
-
-def _each(*calls: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that makes all of `calls`."""
-
-    def call() -> None:
-        for one in calls:
-            one()
-
-    return call
 
 
 async def _hear_out(*tasks: asyncio.Task[None]) -> None:
@@ -157,9 +229,15 @@ def reach(address: str, settings: Settings) -> tuple[str, int]:
     return host or settings.controller[0], port
 
 
-def api_address(settings: Settings, identity: Identity) -> Address:
+def broker_address(settings: Settings, papers: Papers) -> tuple[str, int] | None:
+    """Return where the broker is; None where there is none."""
+    found = papers.identity.granted.mqtt_address
+    return reach(found, settings) if found else None
+
+
+def api_address(settings: Settings, papers: Papers) -> Address:
     """Return where the machine API is. It knows us by our TLS certificate, and we it by name and CA."""
-    granted = identity.granted
+    granted = papers.identity.granted
     host, port = reach(granted.api_address, settings)
-    certificate, key = identity.tls_files
-    return Address(host, port, f"api.{granted.cluster_name}", granted.tls_authorities, (str(certificate), str(key)))
+    certificate, key = papers.identity.tls_files
+    return Address(host, port, f"api.{granted.cluster_name}", papers.tls_authorities, (str(certificate), str(key)))

@@ -17,6 +17,7 @@ from edge_agent import accounts
 from edge_agent.accounts import Account
 from edge_agent.child import SENDABLE, Children, Ended, Program, Terminal, TerminalSize
 from edge_agent.key_agent import KeyAgent
+from edge_agent.papers import Papers
 from edge_agent.policy.spool import explain
 from edge_agent.recorder import Recorder, Subject
 from edge_agent.session import Session, Stream
@@ -51,12 +52,13 @@ class House:
     """What every session on this node needs to know of it.
 
     Attributes:
+        papers: what it goes by right now.
         node: the node as events name it.
         variables: what every session finds in its environment about the cluster.
         studio: where sessions are recorded; None where they are not.
     """
 
-    target: AccessTarget
+    papers: Papers
     node: Mapping[str, Json]
     variables: Mapping[str, str]
     children: Children
@@ -64,6 +66,11 @@ class House:
     clock: Callable[[], datetime]
     euid: int
     studio: Studio | None = None
+
+    @property
+    def target(self) -> AccessTarget:
+        """What access rules look at in this node, as things stand."""
+        return self.papers.target
 
 
 class Party(asyncssh.SSHServerSession[bytes]):

@@ -9,10 +9,10 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 
+from edge_agent.clock import Clock
 from edge_agent.courier import Courier
 from edge_agent.event_queue import EventQueue
 from edge_agent.fault import RefusedError, UnreachableError, UntrustedError
@@ -20,12 +20,14 @@ from edge_agent.identity import Identity
 from edge_agent.policy.link import decide_wait
 from protocol import endpoints, events, limits
 from protocol.events import BadEventError, EventKind, Json
-from protocol.instants import format_instant
+from protocol.instants import format_instant, from_milliseconds, to_milliseconds
 from protocol.messages import EventBatch, EventReceipt, MessageError, NodeEvent
 
 _log = logging.getLogger("skerry.agent")
 # Events gather for this long, so that a short session's travel together.
 _GATHER = 0.2
+# A device's clock that is off by so many milliseconds is told with each event.
+_DIFFERS = 1000
 # Seconds for what is left to say when the agent stops: on a slow device the HTTPS worker needs some to start.
 LAST_WORD = 8.0
 
@@ -33,7 +35,7 @@ LAST_WORD = 8.0
 class Reporter:
     """Takes events, keeps them, and sends them when it can."""
 
-    def __init__(self, identity: Identity, queue: EventQueue, courier: Courier, clock: Callable[[], datetime]) -> None:
+    def __init__(self, identity: Identity, queue: EventQueue, courier: Courier, clock: Clock) -> None:
         self._node = {"server_id": identity.granted.node_id, "server_hostname": identity.granted.name}
         self._queue = queue
         self._courier = courier
@@ -66,8 +68,7 @@ class Reporter:
         self._work.set()
 
     def _enqueue(self, kind: EventKind, fields: Mapping[str, Json]) -> None:
-        time = format_instant(self._clock())
-        event = NodeEvent(self._queue.next_sequence(), str(uuid.uuid4()), kind.code, time, fields)
+        event = self._event(self._queue.next_sequence(), kind, fields)
         self._queue.append(event)
         if self._queue.fault != self._fault:
             self._fault = self._queue.fault
@@ -170,5 +171,19 @@ class Reporter:
             return batch
         self._loss = (self._queue.next_sequence(), self._queue.lost)
         fields: dict[str, Json] = {**self._node, "count": self._queue.lost}
-        time = format_instant(self._clock())
-        return (*batch, NodeEvent(self._loss[0], str(uuid.uuid4()), events.NODE_EVENTS_LOST.code, time, fields))
+        return (*batch, self._event(self._loss[0], events.NODE_EVENTS_LOST, fields))
+
+    def _event(self, sequence: int, kind: EventKind, fields: Mapping[str, Json]) -> NodeEvent:
+        """Return an event of this moment, by the corrected time; where the device's own differs, by that as well."""
+        device, _ = self._clock.times()
+        now, said = self._clock.now(), dict(fields)
+        if abs(device - to_milliseconds(now)) >= _DIFFERS:
+            said["device_time"] = _format_device(device)
+        return NodeEvent(sequence, str(uuid.uuid4()), kind.code, format_instant(now), said)
+
+
+def _format_device(milliseconds: int) -> str:
+    try:
+        return format_instant(from_milliseconds(milliseconds))
+    except OverflowError:
+        return f"{milliseconds} ms after 1970"

@@ -1,16 +1,15 @@
-"""The agent as one process: identity first, then the tunnel, the SSH server and the reporter, until told to stop."""
+"""The agent as one process: identity first, then, begun anew, the node at work until told to stop."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from edge_agent import memory
 from edge_agent.config import ConfigError, Joined, Settings
+from edge_agent.handover import TOKEN_VARIABLE, begin_anew, hand_over, shows_token
 from edge_agent.identity import DataDirectory, Identity
 from edge_agent.policy.wish import unheeded
 from protocol import names
@@ -19,7 +18,6 @@ from protocol.secret import Secret
 
 _log = logging.getLogger("skerry.agent")
 _TOKEN_MAX = 4096
-TOKEN_VARIABLE = "SKERRY_TOKEN"  # noqa: S105 - the variable's name
 
 
 class StartError(Exception):
@@ -61,39 +59,47 @@ def find_joined(data_dir: Path) -> Joined | None:
     return Joined(identity.controller, identity.granted.name) if identity else None
 
 
-def serve(settings: Settings, token: str | None) -> int:
-    """Run the agent. Returns the exit code.
+def start(settings: Settings, token: str | None, *, rejoin: bool = False) -> None:
+    """Make this device a node, where it is none, and hand over to `serve`, in the same process begun anew.
+
+    Args:
+        settings: what it runs by.
+        token: the join token, or the path of a file that holds it.
+        rejoin: whether to join also where that is done already, with the keys that are there.
+
+    It returns where it was told to stop before.
 
     Raises:
-        ConfigError, IdentityError, StartError: it cannot be run; the message is for the person.
+        ConfigError, HandoverError, IdentityError, StartError: it cannot be run; the message is for the person.
     """
     directory = DataDirectory(settings.data_dir)
     directory.claim()
     identity = directory.load()
-    if identity is None:
-        if not _become_node(settings, token, directory):
-            return 0
-        _begin_anew()
-    if _shows_token():
+    if identity is None or rejoin:
+        if _become_node(settings, token, directory, rejoin=rejoin):
+            begin_anew()  # the settings say more now: of what was granted
+        return
+    if identity.granted.pending:
+        if _wait_for_approval(settings, identity, directory):
+            begin_anew()
+        return
+    if shows_token():
         _log.warning("the join token has no effect: this device has joined already (%s)", settings.data_dir)
-        _begin_anew()
     _say_what_is_unheeded(settings, identity)
     _keep_controller(settings, identity, directory)
+    hand_over(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serve as the node that this device is, until told to stop. Raises `IdentityError`, `StartError`."""
+    memory.share_arena()
+    directory = DataDirectory(settings.data_dir)
+    directory.claim()
+    identity = directory.load()
+    if identity is None or identity.granted.pending:
+        raise StartError(f"{settings.data_dir} holds no identity any more: start again")
     _serve_as(settings, identity)
     directory.release()
-    return 0
-
-
-def _shows_token() -> bool:
-    """Tell whether a join token can be read off this process by others."""
-    arguments = sys.orig_argv[1:]
-    return TOKEN_VARIABLE in os.environ or without_token(arguments) != arguments
-
-
-def _begin_anew() -> NoReturn:
-    """Begin again as the same process, without what joining needed: TLS above all, and the token."""
-    os.environ.pop(TOKEN_VARIABLE, None)
-    os.execv(sys.executable, [sys.executable, *without_token(sys.orig_argv[1:])])  # noqa: S606 - our own command line
 
 
 def _say_what_is_unheeded(settings: Settings, identity: Identity) -> None:
@@ -113,16 +119,7 @@ def _keep_controller(settings: Settings, identity: Identity, directory: DataDire
             _log.warning("cannot note that the controller is at %s: %s", settings.web_address, err.strerror)
 
 
-def without_token(arguments: Sequence[str]) -> list[str]:
-    """Return a command line without its join token, which may be good for others still: `ps` shows it to everyone."""
-    kept: list[str] = []
-    for before, argument in zip(("", *arguments), arguments, strict=False):
-        if "--token" not in (before, argument) and not argument.startswith("--token="):
-            kept.append(argument)
-    return kept
-
-
-def _become_node(settings: Settings, given: str | None, directory: DataDirectory) -> bool:
+def _become_node(settings: Settings, given: str | None, directory: DataDirectory, *, rejoin: bool) -> bool:
     """Join. False where the agent was told to stop before it succeeded."""
     import asyncio
 
@@ -130,7 +127,8 @@ def _become_node(settings: Settings, given: str | None, directory: DataDirectory
 
     token = find_token(given, settings)
     if token is None:
-        raise StartError(f"{settings.data_dir} holds no identity: say --token TOKEN (tctl tokens add --type=node)")
+        lack = "joining again needs a new token" if rejoin else f"{settings.data_dir} holds no identity"
+        raise StartError(f"{lack}: say --token TOKEN (tctl tokens add --type=node)")
     if settings.insecure:
         sys.stderr.write(f"WARNING: --insecure: the certificate of {settings.web_address} is NOT checked\n")
         sys.stderr.flush()
@@ -140,8 +138,19 @@ def _become_node(settings: Settings, given: str | None, directory: DataDirectory
     return answer is not None
 
 
+def _wait_for_approval(settings: Settings, identity: Identity, directory: DataDirectory) -> bool:
+    """Wait until an administrator has approved this node. False where the agent was told to stop before."""
+    import asyncio
+
+    from edge_agent.approval import wait_for_approval
+
+    problem = asyncio.run(wait_for_approval(settings.controller, identity, directory))
+    if problem:
+        raise StartError(problem)
+    return problem is not None
+
+
 def _serve_as(settings: Settings, identity: Identity) -> None:
-    memory.share_arena()
     from protocol.ssh.lean import load_asyncssh
 
     load_asyncssh(without_openssl=True)

@@ -262,6 +262,12 @@ class Spool:
         with self._lock:
             return list(self._waiting.values())
 
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """How many recordings wait for the controller, and how many bytes they come to."""
+        with self._lock:
+            return len(self._waiting), sum(one.size for one in self._waiting.values())
+
     def changes(self) -> dict[SessionId, Waiting | None]:
         """Return what appeared, grew, ended or went since the last call, as it is now; None for what is gone."""
         with self._lock:

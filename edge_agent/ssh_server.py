@@ -18,8 +18,8 @@ import asyncssh
 
 from edge_agent.accounts import admit
 from edge_agent.channel import make_channel
+from edge_agent.control import Control, judge_locks
 from edge_agent.forwarding import Forwarding, forward
-from edge_agent.identity import Identity
 from edge_agent.party import House, Party
 from edge_agent.session_audit import Peer
 from protocol import events, limits, names
@@ -29,7 +29,6 @@ from protocol.certificates import PERMIT_PORT_FORWARDING, SshCertificate, UserId
 from protocol.decision import Granted, Refused
 from protocol.events import Json
 from protocol.ssh.algorithms import offered
-from protocol.ssh.certificate import key_blob
 from protocol.ssh.gate import Gate
 from protocol.ssh.packets import hasten
 from protocol.version import __version__
@@ -37,6 +36,8 @@ from protocol.version import __version__
 _log = logging.getLogger("skerry.agent")
 _DIAL = limits.DIAL_TIMEOUT.total_seconds()
 _END_GRACE = 5.0
+# Somebody who is locked out is out within a second: programs have half of one, and the connection what is left.
+_LOCK_GRACE = 0.4
 # Where the tunnel door sends what is for this node's SSH server: a name and a port that exist nowhere else.
 NODE_HOST, NODE_PORT = "node", 3022
 
@@ -46,7 +47,10 @@ class NodeConnection(asyncssh.SSHServerConnection):
 
     held: Callable[[bool], None] | None = None
     origin = ("0.0.0.0", 0)  # noqa: S104 - where the peer is, not where we listen; set when it is accepted
-    here = "127.0.0.1"
+    here = ("127.0.0.1", NODE_PORT)
+    # Whether it came to the node's own door, and not through the tunnel; and when, by the loop's clock.
+    is_direct = False
+    since = 0.0
 
     def pause_writing(self) -> None:
         """Hold back every session on this connection: the link is full."""
@@ -63,13 +67,33 @@ class NodeServer:
     """Makes the server's end of connections and knows those that are open."""
 
     def __init__(
-        self, identity: Identity, house: House, *, login_grace: float = limits.SSH_LOGIN_GRACE.total_seconds()
+        self,
+        house: House,
+        *,
+        control: Control | None = None,
+        login_grace: float = limits.SSH_LOGIN_GRACE.total_seconds(),
     ) -> None:
+        """Make a server for `house`; `control` knows who is locked out. Both tell it of changes."""
         self.house = house
-        granted = identity.granted
-        self._authorities = frozenset(key_blob(line) for line in granted.user_authorities)
+        self._control = control
+        self._login_grace = login_grace
+        self._certificate = ""
+        self._options: asyncssh.SSHServerConnectionOptions
+        self._doors: set[Door] = set()
+        self._less = asyncio.Event()
+        self._show_certificate()
+        house.papers.on_change(self._show_certificate)
+        if control:
+            control.on_change(self.lock_out)
+
+    def _show_certificate(self) -> None:
+        """Have new connections see the host certificate of today."""
+        identity = self.house.papers.identity
+        if identity.granted.host_certificate == self._certificate:
+            return
         key = asyncssh.import_private_key(identity.host_private.reveal())
-        certificate = asyncssh.import_certificate(granted.host_certificate)
+        certificate = asyncssh.import_certificate(identity.granted.host_certificate)
+        self._certificate = identity.granted.host_certificate
         self._options = asyncssh.SSHServerConnectionOptions(
             server_factory=self._make_door,
             server_host_keys=[(key, certificate)],
@@ -85,17 +109,20 @@ class NodeServer:
             line_editor=False,
             **offered(),
             encoding=None,
-            login_timeout=login_grace,
+            login_timeout=self._login_grace,
             keepalive_interval=limits.KEEPALIVE_INTERVAL.total_seconds(),
             keepalive_count_max=limits.KEEPALIVE_MISSES,
         )
-        self._doors: set[Door] = set()
-        self._less = asyncio.Event()
 
     @property
     def sessions(self) -> int:
         """How many channels are open."""
         return sum(len(door.parties) for door in self._doors)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._doors)
 
     def accept(self, origin: tuple[str, int], here: str = "127.0.0.1") -> NodeConnection | None:
         """Return the server's end of one new connection; None where too many have not said who they are.
@@ -104,19 +131,50 @@ class NodeServer:
             origin: the person's address and port as the proxy saw them.
             here: the device's own address on the way to the controller, for ``SSH_CONNECTION``.
         """
-        if sum(1 for door in self._doors if not door.is_known) >= limits.UNAUTHENTICATED_CONNECTIONS:
+        if len(self.waiting(direct=False)) >= limits.UNAUTHENTICATED_CONNECTIONS:
             return None
-        connection = NodeConnection(asyncio.get_running_loop(), self._options)
-        connection.origin, connection.here = (_plain_address(origin[0]), origin[1]), here
+        return self._make_connection(origin, (here, NODE_PORT))
+
+    def accept_direct(self, origin: tuple[str, int], here: tuple[str, int]) -> NodeConnection:
+        """Return the server's end of one new connection to the node's own door, which has seen to who may wait.
+
+        Args:
+            origin: the person's address and port.
+            here: those that the person came to.
+        """
+        connection = self._make_connection(origin, here)
+        connection.is_direct = True
         return connection
 
+    def _make_connection(self, origin: tuple[str, int], here: tuple[str, int]) -> NodeConnection:
+        loop = asyncio.get_running_loop()
+        connection = NodeConnection(loop, self._options)
+        connection.origin, connection.here = (_plain_address(origin[0]), origin[1]), here
+        connection.since = loop.time()
+        return connection
+
+    def waiting(self, *, direct: bool) -> list[NodeConnection]:
+        """Return the connections whose peer has not proved who it is: those to the node's own door, or the others."""
+        doors = [door for door in self._doors if not door.is_known and door.connection.is_direct == direct]
+        return [door.connection for door in doors]
+
     def judge(self, certificate: SshCertificate, login: str) -> Granted[UserIdentity] | Refused:
-        """Judge who asks to be let in as `login`."""
-        answer = judge_user_certificate(certificate, authorities=self._authorities, now=self.house.clock(), login=login)
+        """Judge who asks to be let in as `login`, but for locks."""
+        authorities = self.house.papers.user_authorities
+        answer = judge_user_certificate(certificate, authorities=authorities, now=self.house.clock(), login=login)
         if isinstance(answer, Refused):
             return answer
         access = decide_access(answer.value, self.house.target, login)
         return access if isinstance(access, Refused) else answer
+
+    def judge_lock(self, person: UserIdentity, login: str) -> Refused | None:
+        """Return why this person is locked out of this login here (X1 to X5); None where they are not."""
+        return judge_locks(self._control, person.user, login, person.issued) if self._control else None
+
+    def lock_out(self) -> None:
+        """End everything of those who are locked out by now, and tell them why."""
+        for door in list(self._doors):
+            door.lock_out()
 
     async def drain(self, text: str, timeout: float) -> None:  # noqa: ASYNC109 - how long the sessions have
         """Tell every session that it ends, and why.
@@ -164,13 +222,18 @@ class Door(asyncssh.SSHServer):
     def __init__(self, server: NodeServer) -> None:
         self._server = server
         self._house = server.house
-        self._gate: Gate[UserIdentity] = Gate(self._judge)
+        self._gate: Gate[UserIdentity] = Gate(self._judge, self._bar)
         self._refused: Refused | None = None
         self._connection: NodeConnection
         self._login = ""
-        self._full = False
+        self._full = self._locked_out = False
         self._forwardings: weakref.WeakSet[Forwarding] = weakref.WeakSet()
         self.parties: set[Party] = set()
+
+    @property
+    def connection(self) -> NodeConnection:
+        """The connection itself."""
+        return self._connection
 
     @property
     def is_known(self) -> bool:
@@ -212,6 +275,14 @@ class Door(asyncssh.SSHServer):
             self._refused = answer  # of several offers the last certificate tells most; plain keys tell nothing
         return answer
 
+    def _bar(self, identity: UserIdentity, login: str) -> Refused | None:
+        """Keep out who is locked out. They have proved who they are: they may know that, and why."""
+        refused = self._server.judge_lock(identity, login)
+        if refused:
+            self._refused = refused
+            self._connection.send_auth_banner(f"Skerry: {refused.reason}\r\n")
+        return refused
+
     @property
     def _remote(self) -> str:
         return join_address(*self._connection.origin)
@@ -233,7 +304,7 @@ class Door(asyncssh.SSHServer):
     def session_requested(self) -> Any:  # noqa: ANN401 - the library takes half a dozen things here
         """Make one more session, within bounds."""
         peer = self._peer()
-        if peer is None or self._is_crowded():
+        if peer is None or self._locked_out or self._is_crowded():
             return False
         party = Party(peer, self._house, self._left)
         if self._full:
@@ -245,17 +316,34 @@ class Door(asyncssh.SSHServer):
         self.parties.discard(party)
         self._server.session_left()
 
-    def dismiss(self, text: str) -> None:
-        """End the sessions, and say why."""
+    def dismiss(self, text: str, grace: float = _END_GRACE) -> None:
+        """End the sessions, and say why. Their programs have `grace` seconds to end by themselves."""
         for party in list(self.parties):
-            party.dismiss(text, _END_GRACE)
+            party.dismiss(text, grace)
+
+    def lock_out(self) -> None:
+        """End the connection, and say why, where the person is locked out by now."""
+        identity = self._gate.identity
+        if identity is None or self._locked_out:
+            return
+        refused = self._server.judge_lock(identity, self._login)
+        if refused is None:
+            return
+        self._locked_out = True
+        _log.warning("ending what %s does as %s: %s (%s)", identity.user, self._login, refused.reason, refused.check)
+        self.dismiss(refused.reason, _LOCK_GRACE)
+        asyncio.get_running_loop().call_later(2 * _LOCK_GRACE, self._hang_up, refused.reason)
+
+    def _hang_up(self, reason: str) -> None:
+        if not self._connection.is_closed():
+            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
 
     def _peer(self) -> Peer | None:
         identity = self._gate.identity
         if identity is None:
             return None
         connection = self._connection
-        return Peer(identity, names.parse_login(self._login), connection.origin, (connection.here, NODE_PORT))
+        return Peer(identity, names.parse_login(self._login), connection.origin, connection.here)
 
     def _is_crowded(self) -> bool:
         return len(self._connection._channels) > limits.CHANNELS_PER_CONNECTION  # noqa: SLF001 - it keeps the count
@@ -272,7 +360,7 @@ class Door(asyncssh.SSHServer):
         """Forward a TCP connection (`ssh -L`), where the certificate allows it."""
         peer = self._peer()
         target = f"{dest_host[: limits.FORWARD_TARGET_MAX_CHARS]}:{dest_port}"
-        if peer is None:
+        if peer is None or self._locked_out:
             return False
         if PERMIT_PORT_FORWARDING not in peer.identity.permissions:
             self._report_forwarding(peer, target, "the certificate does not permit port forwarding")

@@ -1,43 +1,27 @@
 """The one connection that the agent makes: SSH to the tunnel door, kept up for as long as the agent lives.
 
-What to do when is decided by `edge_agent.policy.link`; this is the driver. The door's host key must be a
-certificate of the host CA for the proxy of our cluster, judged by our own rules and clock. The agent then asks
-for a remote forward of `node:3022`, and every channel the door opens back is one connection to the node's own
-SSH server, run on that channel directly.
+`edge_agent.link` drives it. The door's host key must be a certificate of the host CA for the proxy of our cluster,
+judged by our own rules and clock. The agent then asks for a remote forward of `node:3022`, and every channel the door
+opens back is one connection to the node's own SSH server, run on that channel directly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 import asyncssh
 from asyncssh.constants import MSG_DISCONNECT
 from asyncssh.packet import SSHPacket
 
-from edge_agent.identity import Identity
+from edge_agent.clock import Clock
 from edge_agent.interruption import unless
-from edge_agent.policy.link import (
-    Dial,
-    DialFailed,
-    DialSucceeded,
-    Event,
-    HangUp,
-    Link,
-    LinkLost,
-    Order,
-    Serve,
-    Started,
-    StopAsked,
-    Wait,
-    WaitOver,
-    parse_retry_after,
-    step,
-)
+from edge_agent.link import LinkDriver
+from edge_agent.papers import Papers
+from edge_agent.policy.link import DialFailed, DialSucceeded, Event, LinkLost, parse_retry_after
 from edge_agent.ssh_server import NODE_HOST, NODE_PORT, NodeServer
 from protocol import limits
 from protocol.certificates import proxy_principal
@@ -45,82 +29,94 @@ from protocol.ssh.algorithms import offered
 from protocol.ssh.certificate import key_blob
 from protocol.ssh.host_key import ExpectedHost, HostKeyCheck
 from protocol.ssh.packets import hasten
+from protocol.ssh.road import keep_road_open
 from protocol.ssh.tunnel import MAX_PACKET, WINDOW
 from protocol.version import __version__
 
 _log = logging.getLogger("skerry.agent")
 _DIAL = limits.DIAL_TIMEOUT.total_seconds()
 _CLOSE = 2.0
+_CLOSED = "closed by the controller"
 _REASON_MAX = 300
+_KEEPALIVE = limits.KEEPALIVE_INTERVAL.total_seconds()
+_IDLE = limits.TUNNEL_KEEPALIVE_IDLE.total_seconds()
+_PROBE = limits.TUNNEL_PROBE.total_seconds()
 
 
 class Tunnel:
-    """Keeps the tunnel up, and serves the node through it."""
+    """Keeps the tunnel up, and serves the node through it.
+
+    Attributes:
+        went_down: called when the tunnel is gone.
+    """
 
     def __init__(
         self,
-        identity: Identity,
+        papers: Papers,
         server: NodeServer,
         *,
         address: Callable[[], tuple[str, int]],
-        clock: Callable[[], Any],
+        clock: Clock,
         came_up: Callable[[], None] = lambda: None,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
+        self._refused = refused
         self._came_up = came_up
-        self._granted = identity.granted
+        self.went_down: Callable[[], None] = lambda: None
+        self._papers = papers
         self._server = server
         self._address = address
         self._clock = clock
-        key = asyncssh.import_private_key(identity.host_private.reveal())
-        self._client_key = (key, asyncssh.import_certificate(self._granted.host_certificate))
-        authorities = frozenset(key_blob(line) for line in self._granted.host_authorities)
-        self._expected = ExpectedHost(proxy_principal(self._granted.cluster_name), "proxy", authorities)
-        self._stopped = asyncio.Event()
+        self._driver = LinkDriver("tunnel", self._dial, self._serve)
         self._connection: asyncssh.SSHClientConnection | None = None
         self._ending: Ending | None = None
         self._quiet = False
+        self._shown = papers.identity
+        papers.on_change(self._look)
 
     async def run(self) -> None:
         """Keep the tunnel up until `stop`, then close it."""
-        link, order = self._step(Link(), Started())
-        while not isinstance(order, HangUp):
-            event = await self._carry_out(order)
-            link, order = self._step(link, StopAsked() if self._stopped.is_set() else event)
+        await self._driver.run()
         await self._hang_up()
 
     def stop(self) -> None:
         """Have `run` end."""
-        self._stopped.set()
+        self._driver.stopped.set()
 
     @property
     def is_up(self) -> bool:
         """Whether the tunnel stands."""
         return self._connection is not None
 
-    def _step(self, link: Link, event: Event) -> tuple[Link, Order]:
-        now, chance = asyncio.get_running_loop().time(), random.random()  # noqa: S311 - spreads devices, hides nothing
-        after, order = step(link, event, now=now, chance=chance)
-        if isinstance(order, Wait):
-            _log.info("trying again in %.1f s", order.seconds)
-        return after, order
+    def hurry(self) -> None:
+        """Dial now rather than wait: the controller was heard of."""
+        self._driver.hurry()
 
-    async def _carry_out(self, order: Order) -> Event:
-        if isinstance(order, Dial):
-            return await unless(self._stopped, self._dial(), None) or StopAsked()
-        if isinstance(order, Wait):
-            await unless(self._stopped, asyncio.Event().wait(), order.seconds)
-            return WaitOver()
-        connection, ending = self._connection, self._ending
-        if isinstance(order, Serve) and connection and ending:
-            await unless(self._stopped, ending.lost.wait(), None)
-            if ending.lost.is_set():
-                self._connection = None
-                _log.warning("the tunnel is gone: %s", ending.reason)
-            return LinkLost(ending.retry_after)
-        return StopAsked()
+    def relax(self) -> None:
+        """Ask rarely whether the tunnel is there: something else on the same road tells of a dead link."""
+        self._quiet = True
+        if self._connection:
+            self._connection.set_keepalive(_IDLE)
+
+    def probe(self) -> None:
+        """Ask whether the tunnel is there, and from now on often: nothing else tells."""
+        self._quiet = False
+        if self._connection:
+            self._connection.set_keepalive(_PROBE)
+            # Once it has answered, or is gone, there is no such hurry.
+            asyncio.get_running_loop().call_later(_PROBE * (limits.KEEPALIVE_MISSES + 1), self._calm_down)
+
+    def _calm_down(self) -> None:
+        if self._connection and not self._quiet:
+            self._connection.set_keepalive(_KEEPALIVE)
+
+    def _look(self) -> None:
+        """Wait no longer where there are new certificates: the old ones may have been what was wrong."""
+        if self._papers.identity is not self._shown:
+            self._driver.renewed.set()
 
     async def _dial(self) -> Event:
-        ending = self._ending = Ending(HostKeyCheck(self._expected, self._clock))
+        ending = self._ending = Ending(self._check())
         host, port = "", 0
         try:
             host, port = self._address()
@@ -129,26 +125,54 @@ class Tunnel:
         except (OSError, asyncssh.Error, asyncssh.ChannelListenError, TimeoutError, ValueError) as err:
             return self._failed(f"{host}:{port}", err, ending)
         self._connection = connection
+        if self._quiet:  # since it was dialled, perhaps
+            connection.set_keepalive(_IDLE)
         _log.info("the tunnel to %s:%d is up", host, port)
         self._came_up()
         return DialSucceeded()
 
+    def _check(self) -> HostKeyCheck:
+        """Return the judge of the tunnel door's host key, by the authorities of today and the time as far as known."""
+        clock = self._clock
+        return HostKeyCheck(self._expected(), lambda: clock.span()[0], lambda: clock.span()[1])
+
+    def _expected(self) -> ExpectedHost:
+        papers = self._papers
+        authorities = frozenset(key_blob(line) for line in papers.host_authorities)
+        return ExpectedHost(proxy_principal(papers.identity.granted.cluster_name), "proxy", authorities)
+
+    async def _serve(self) -> Event:
+        """Wait until the tunnel is gone, or is to end."""
+        ending = self._ending
+        assert ending  # noqa: S101 - it was dialled
+        await unless(self._driver.stopped, ending.lost.wait(), None)
+        if ending.lost.is_set():
+            self._connection = None
+            self._driver.complain(f"the tunnel is gone: {ending.reason}")
+            self.went_down()
+        return LinkLost(ending.retry_after)
+
     async def _connect(self, host: str, port: int, ending: Ending) -> asyncssh.SSHClientConnection:
+        identity, authorities = self._papers.identity, self._papers.host_authorities
+        self._shown = identity
+        self._driver.renewed.clear()
+        granted = identity.granted
+        key = asyncssh.import_private_key(identity.host_private.reveal())
         connection = await asyncssh.connect(
             host,
             port,
             config=[],
             options=None,
             client_factory=lambda: ending,
-            username=self._granted.node_id,
-            client_keys=[self._client_key],
+            username=granted.node_id,
+            client_keys=[(key, asyncssh.import_certificate(granted.host_certificate))],
             agent_path=None,
-            known_hosts=([], [asyncssh.import_public_key(line) for line in self._granted.host_authorities], []),
-            host_key_alias=proxy_principal(self._granted.cluster_name),
+            known_hosts=([], [asyncssh.import_public_key(line) for line in authorities], []),
+            host_key_alias=proxy_principal(granted.cluster_name),
             preferred_auth="publickey",
             **offered(),
             client_version=f"Skerry_{__version__}",
-            keepalive_interval=limits.KEEPALIVE_INTERVAL.total_seconds(),
+            keepalive_interval=_KEEPALIVE,
             keepalive_count_max=limits.KEEPALIVE_MISSES,
             login_timeout=_DIAL,
             gss_host=None,
@@ -175,16 +199,17 @@ class Tunnel:
 
     def _failed(self, address: str, err: Exception, ending: Ending) -> DialFailed:
         if isinstance(err, asyncssh.PermissionDenied):
-            mend = (
-                "has the node been removed or locked? If so, join again: move the data directory away, use a new token"
-            )
-            _log.error("the controller at %s refuses this node's certificate; %s", address, mend)
+            mend = "has the node been removed or locked? If so, join again: edge-agent start --rejoin --token TOKEN"
+            self._driver.complain(f"the controller at {address} refuses this node's certificate; {mend}", logging.ERROR)
+            self._refused()
             return DialFailed(ending.retry_after, refused=True)
         if isinstance(err, asyncssh.HostKeyNotVerifiable):
-            _log.error("the server at %s did not prove to be the proxy: %s", address, err.reason)
+            self._driver.complain(f"the server at {address} did not prove to be the proxy: {err.reason}", logging.ERROR)
+            self._refused()
             return DialFailed(None, refused=True)
-        reason = getattr(err, "reason", "") or getattr(err, "strerror", "") or str(err) or "no answer in time"
-        _log.warning("the tunnel to %s did not come up: %s", address, reason)
+        told = ending.reason if ending.reason != _CLOSED else ""  # a lock, say: the library does not pass it on
+        reason = told or getattr(err, "reason", "") or getattr(err, "strerror", "") or str(err) or "no answer in time"
+        self._driver.complain(f"the tunnel to {address} did not come up: {reason}")
         retry_after = parse_retry_after(str(reason))
         return DialFailed(retry_after if retry_after is not None else ending.retry_after)
 
@@ -209,12 +234,13 @@ class Ending(asyncssh.SSHClient):
     def __init__(self, check: HostKeyCheck) -> None:
         self._check = check
         self.lost = asyncio.Event()
-        self.reason = "closed by the controller"
+        self.reason = _CLOSED
         self.retry_after: float | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Have the host key judged in the library's place."""
         hasten(conn)
+        keep_road_open(conn, idle=limits.TUNNEL_TCP_KEEPALIVE)
         self._check.guard(conn)
         process_packet = conn.process_packet
 

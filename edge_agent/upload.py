@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from edge_agent.child import Children
+from edge_agent.clock import Span
 from edge_agent.courier import Address
 from edge_agent.fault import UnreachableError
 from edge_agent.policy.agenda import Agenda
@@ -42,6 +43,7 @@ from edge_agent.spool import Spool, Waiting
 from edge_agent.worker import Worker
 from protocol import events, limits
 from protocol.events import EventKind, Json
+from protocol.instants import to_milliseconds
 from protocol.names import SessionId
 from protocol.sizes import format_size
 
@@ -59,31 +61,34 @@ _ORDERS = {Begin: "begin", Look: "look", Send: "send"}
 class Uploader:
     """Sends what waits in the spool, for as long as it runs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is something else that it needs
         self,
         spool: Spool,
-        address: Address,
+        address: Callable[[], Address],
         children: Children,
         settings: RecordingSettings,
         *,
         times: Callable[[], tuple[int, int]],
+        span: Span,
         report: Callable[[EventKind, Mapping[str, Json]], None],
     ) -> None:
         """Prepare.
 
         Args:
             spool: where the recordings are.
-            address: where they go.
+            address: says where they go at the moment.
             children: who waits for the end of the worker.
             settings: what the device's owner says about recordings.
             times: the time by the device's clock, and by the controller's as far as it is known; ms since 1970.
+            span: says between which instants the time surely is.
             report: takes an audit event, but for what names the node.
         """
         self._spool = spool
-        self._there = _there(address, settings)
+        self._address = address
         self._worker = Worker("edge_agent.upload_worker", children)
         self._settings = settings
         self._times = times
+        self._span = span
         self._report = report
         self._changed = asyncio.Event()
         self._is_stopped = False
@@ -245,7 +250,8 @@ class Uploader:
     async def _order(
         self, order: dict[str, Any], one: Waiting, step: Begin | Look | Send | None = None
     ) -> dict[str, Any]:
-        order |= {"there": self._there, "session": one.session, "path": str(one.path)}
+        order |= {"there": _there(self._address(), self._settings), "session": one.session, "path": str(one.path)}
+        order["span"] = [to_milliseconds(instant) for instant in self._span()]
         patience = _PATIENCE
         if isinstance(step, Send):
             order |= {"offset": step.offset, "size": step.size, "length": step.length}

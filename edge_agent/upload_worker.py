@@ -23,6 +23,7 @@ from edge_agent import errand
 from edge_agent.controller_client import anchored_trust
 from edge_agent.wire import HungUpError, Place, Throttle, Wire
 from protocol import endpoints, limits
+from protocol.instants import from_milliseconds
 from protocol.messages import ErrorReply, MessageError, decode
 from protocol.recording import framing
 from protocol.recording.framing import Position
@@ -88,7 +89,9 @@ class Sender:
         self._hang_up()
         there = self._there
         context = anchored_trust(there["anchors"], (Path(there["client"][0]), Path(there["client"][1])))
-        self._wire = Wire(Place(there["host"], there["port"], there["name"]), context, self._throttle, PATIENCE)
+        earliest, latest = (from_milliseconds(moment) for moment in order["span"])
+        place = Place(there["host"], there["port"], there["name"], (earliest, latest))
+        self._wire = Wire(place, context, self._throttle, PATIENCE)
         return self._exchange(self._wire, order, body)
 
     def _exchange(self, wire: Wire, order: Order, body: bytes) -> Reply:

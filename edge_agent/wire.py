@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from edge_agent.policy.upload import Pace
+from edge_agent.tls_times import judge_dates
 
 # IPv4 and IPv6 with TCP and its time stamps.
 _HEADERS = {socket.AF_INET: 52, socket.AF_INET6: 72}
@@ -75,11 +77,12 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to connect, and the name that the certificate there must carry."""
+    """Where to connect, the name that the certificate there must carry, and between which instants the time is."""
 
     host: str
     port: int
     name: str
+    span: tuple[datetime, datetime]
 
 
 class Wire:
@@ -99,10 +102,15 @@ class Wire:
         self._plain, self._header = _connect(place, throttle, patience)
         try:
             self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=place.name)
-            self._drive(self._tls.do_handshake)
+            self._shake_hands(place.span)
         except BaseException:
             self._plain.close()
             raise
+
+    def _shake_hands(self, span: tuple[datetime, datetime]) -> None:
+        self._drive(self._tls.do_handshake)
+        if problem := judge_dates(self._tls.getpeercert(), span):
+            raise ssl.SSLError(problem)
 
     def sendall(self, data: bytes) -> None:
         """Send all of `data`, or as much as the other end takes before it hangs up: its answer then tells."""

@@ -23,9 +23,13 @@ _ANSWER_MAX = 256 * 1024
 class Worker:
     """Starts the process when there is an order, and again when it has ended for want of orders."""
 
-    def __init__(self, module: str, children: Children) -> None:
-        """Take note of `module`, which is run with ``python -m``, and of `children`, who wait for its end."""
+    def __init__(self, module: str, children: Children, *, answer_max: int = _ANSWER_MAX) -> None:
+        """Take note of `module`, which is run with ``python -m``, and of `children`, who wait for its end.
+
+        No answer has more than `answer_max` bytes.
+        """
         self._module = module
+        self._answer_max = answer_max
         self._children = children
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +81,7 @@ class Worker:
         try:
             self._process = self._spawn(theirs.fileno())
             self._children.watch(self._process, _forget)
-            self._streams = await asyncio.open_connection(sock=ours, limit=_ANSWER_MAX)
+            self._streams = await asyncio.open_connection(sock=ours, limit=self._answer_max)
         except BaseException:
             ours.close()
             raise

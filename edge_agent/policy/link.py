@@ -1,6 +1,6 @@
 """The life of the link to the controller: states, events and orders, as one table.
 
-The driver (`edge_agent.tunnel`) feeds in what happened and does what it is ordered; it decides nothing.
+The driver (`edge_agent.link`) feeds in what happened and does what it is ordered; it decides nothing.
 Randomness and time are arguments: `chance` is a number from 0 up to 1, `now` counts seconds on any clock
 that only goes forward.
 
@@ -45,7 +45,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class WaitOver:
-    """The wait that was ordered is over."""
+    """The wait that was ordered is over.
+
+    Attributes:
+        anew: whether it ended early, since things may be right now: earlier failures count no more.
+    """
+
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +150,10 @@ def step(link: Link, event: Event, *, now: float, chance: float) -> tuple[Link, 
         raise LocalProtocolError(f"{type(event).__name__} cannot come while the link is {link.state.value}")
     after = replace(link, state=state)
     match event:
-        case Started() | WaitOver():
+        case Started():
             return after, Dial()
+        case WaitOver(anew):
+            return replace(after, failures=0) if anew else after, Dial()
         case DialSucceeded():
             return replace(after, up_since=now), Serve()
         case DialFailed(retry_after, refused):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.road import OWN, Agent, Shell, join_arguments
-from tests.harness.simulated_controller import Person, SimulatedController
+from tests.harness.simulated_broker import SimulatedBroker
+from tests.harness.simulated_controller import CLUSTER, Person, SimulatedController
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,15 @@ def own_controller(tmp_path: Path) -> Iterator[SimulatedController]:
     simulated = SimulatedController(directory).start()
     yield simulated
     simulated.stop()
+
+
+@pytest.fixture
+def broker(own_controller: SimulatedController, tmp_path: Path) -> Iterator[SimulatedBroker]:
+    """A broker that the controller names to whoever joins."""
+    simulated = SimulatedBroker(tmp_path / "broker", own_controller.tls_ca, CLUSTER).start()
+    own_controller.mqtt_address = f":{simulated.port}"
+    yield simulated
+    simulated.close()
 
 
 @pytest.fixture

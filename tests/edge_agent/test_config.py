@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,16 @@ def test_the_template_shows_what_is_usual_for_recordings(path: Path) -> None:
     assert (told.spool_max, told.min_free, told.upload_order) == (512 * 2**20, 64 * 2**20, "newest")
     assert told.upload_rate == 125_000
     assert told.upload_window == Window(22 * 60, 6 * 60)
+
+
+def test_heart_beats_every_thirty_seconds_unless_said_otherwise(path: Path) -> None:
+    assert load(path, "").heartbeat == 30
+    assert load(path, "heartbeat_interval: 300").heartbeat == 300
+
+
+@pytest.mark.parametrize("value", ["4", "3601", "30s", "true", ""])
+def test_an_interval_that_cannot_be_is_told_with_file_line_and_key(path: Path, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(path, f"heartbeat_interval: {value}\n")
+    complaint = "should be a number of seconds from 5 to 3600"
+    assert re.fullmatch(rf"{re.escape(str(path))}:\d+: heartbeat_interval: {complaint}", str(caught.value))

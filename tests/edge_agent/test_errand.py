@@ -18,7 +18,7 @@ HTTPS, UPLOAD = "edge_agent.https_worker", "edge_agent.upload_worker"
 # Each is answered at once, as nothing it speaks of is there.
 ORDERS: dict[str, dict[str, Any]] = {
     HTTPS: {"host": "127.0.0.1", "port": 1, "name": "api", "anchors": [], "client": ["none", "none"]}
-    | {"method": "GET", "path": "/", "message": None},
+    | {"method": "GET", "path": "/", "message": None, "span": [0, 253402300799999]},
     UPLOAD: {"do": "check", "path": "none", "mark": ""},
 }
 both = pytest.mark.parametrize("module", [HTTPS, UPLOAD])

@@ -9,17 +9,18 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.harness.road import OWN, ROOT, Agent, Shell, join_arguments
+from tests.harness.simulated_broker import SimulatedBroker
 from tests.harness.simulated_controller import TOKEN, Answer, SimulatedController
 
 pytestmark = pytest.mark.system
 Start = Callable[..., Agent]
+_LONG = 60.0
 WRONG_PIN = "sha256:" + "0" * 64
 
 
@@ -218,9 +219,15 @@ def test_a_node_that_is_refused_says_so_and_waits_most_of_a_minute(
     agent.wait_for_line("refuses this node's certificate; has the node been removed or locked?")
     line = agent.wait_for_line("trying again in")
     assert 30.0 <= float(line.rpartition(" in ")[2].removesuffix(" s")) <= 60.0
-    began = time.monotonic()
-    assert agent.stop() == 0
-    assert time.monotonic() - began < 30
+
+
+def test_an_agent_that_was_asked_to_stay_away_for_long_can_be_stopped(
+    own_controller: SimulatedController, start_agent: Start, tmp_path: Path
+) -> None:
+    own_controller.tunnel_words = "full house; retry-after: 3000"
+    agent = start_agent(own_controller, *join_arguments(own_controller, "n1", tmp_path / "d"))
+    agent.wait_for_line("trying again in 300")
+    assert agent.stop(_LONG) == 0
 
 
 def test_a_tunnel_door_that_goes_away_half_way_is_tried_again(
@@ -230,6 +237,16 @@ def test_a_tunnel_door_that_goes_away_half_way_is_tried_again(
     agent = start_agent(own_controller, *join_arguments(own_controller, "n1", tmp_path / "d"))
     agent.wait_for_line("did not come up: Failed to create remote TCP listener")
     own_controller.tunnel_takes_no_forward = False
+    own_controller.wait_for_node("n1")
+
+
+def test_a_tunnel_door_that_knows_the_node_and_turns_it_back_is_quoted(
+    own_controller: SimulatedController, start_agent: Start, tmp_path: Path
+) -> None:
+    own_controller.tunnel_farewell = "lock targeting Node is in force"
+    agent = start_agent(own_controller, *join_arguments(own_controller, "n1", tmp_path / "d"))
+    agent.wait_for_line("did not come up: lock targeting Node is in force")
+    own_controller.tunnel_farewell = ""
     own_controller.wait_for_node("n1")
 
 
@@ -263,9 +280,7 @@ def test_sessions_hear_of_the_end_and_the_agent_leaves_in_order(
     for client in clients:
         assert client.stdout
         assert client.stdout.readline().strip() == b"up"
-    began = time.monotonic()
-    assert agent.stop() == 0
-    assert time.monotonic() - began < 30
+    assert agent.stop(_LONG) == 0  # the programs would go on for ever
     for client in clients:
         output = client.communicate(timeout=10)[0]
         assert b"the agent on this device is stopping; this session ends" in output
@@ -323,11 +338,20 @@ def test_a_disk_that_is_full_stops_neither_sessions_nor_events(
 
 
 def test_an_idle_agent_stays_below_forty_mebibytes(
-    own_controller: SimulatedController, start_agent: Start, tmp_path: Path
+    own_controller: SimulatedController, broker: SimulatedBroker, start_agent: Start, tmp_path: Path
 ) -> None:
-    agent = start_agent(own_controller, *join_arguments(own_controller, "n1", tmp_path / "d"))
-    own_controller.wait_for_node("n1")
-    assert agent.memory <= 40 * 1024
+    settings = tmp_path / "edge_agent.yaml"
+    settings.write_text("labels: {env: staging}\n")
+    arguments = ("-c", str(settings), *join_arguments(own_controller, "n1", tmp_path / "d"))
+    memory = []
+    for _ in range(2):
+        mark = len(broker.heard.beats)
+        agent = start_agent(own_controller, *arguments, environment={"PYTHONDONTWRITEBYTECODE": ""})
+        broker.wait_for_beat(own_controller.wait_for_node("n1"), lambda beat: beat.tunnel, since=mark)
+        memory.append(agent.memory)
+        assert agent.stop() == 0
+    # An installed agent finds its bytecode written, and so did the second one here.
+    assert memory[-1] <= 40 * 1024, memory
 
 
 @pytest.mark.parametrize(
@@ -414,9 +438,8 @@ def test_it_can_be_stopped_while_nobody_answers(
         silent.settimeout(15)
         with silent.accept()[0] as accepted:
             assert accepted.recv(1)  # the agent has begun to talk
-            began = time.monotonic()
-            assert agent.stop() == 0
-            assert time.monotonic() - began < 30
+            assert agent.stop(_LONG) == 0
+            assert not any("no answer" in line or "timed out" in line for line in agent.lines), "it was waited for"
 
 
 def test_eight_sessions_cost_at_most_two_mebibytes_each(

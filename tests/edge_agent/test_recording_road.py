@@ -240,7 +240,7 @@ def test_a_device_that_joined_before_there_was_recording_learns_how_and_records(
 ) -> None:
     own_controller.mode = None
     device = Device(own_controller, start_agent, tmp_path / "old")
-    device.agent.wait_for_line("cannot ask how sessions are to be recorded")
+    device.agent.wait_for_line("cannot ask the controller for its policy and the time")
     assert device.shell.run(device.person, "echo unrecorded").stdout == b"unrecorded\n"
     assert list((device.data / SPOOL).iterdir()) == []
     own_controller.mode = "strict"

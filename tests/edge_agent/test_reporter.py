@@ -10,12 +10,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from edge_agent.child import Children
+from edge_agent.clock import Clock
 from edge_agent.courier import Address, Courier
 from edge_agent.event_queue import EventQueue
 from edge_agent.reporter import Reporter
@@ -32,8 +32,9 @@ async def reporting(controller: SimulatedController, queue: EventQueue) -> Async
     children = Children(asyncio.get_running_loop())
     client = (str(identity.tls_files[0]), str(identity.tls_files[1]))
     address = Address("127.0.0.1", controller.api_port, f"api.{CLUSTER}", (controller.tls_ca.pem,), client)
-    courier = Courier(address, children)
-    reporter = Reporter(identity, queue, courier, lambda: datetime.now(UTC))
+    clock = Clock(identity.directory)
+    courier = Courier(lambda: address, children, span=clock.span)
+    reporter = Reporter(identity, queue, courier, clock)
     async with asyncio.TaskGroup() as group:
         group.create_task(reporter.run())
         yield reporter

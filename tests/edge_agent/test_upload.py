@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,10 @@ class Device:
         events.check_event(kind, {"server_id": "6f", "server_hostname": "gw-1", **fields})
         self.reported.append((kind.code, fields))
 
+    def span(self) -> tuple[datetime, datetime]:
+        now = datetime.now(UTC)
+        return now, now
+
     def files(self) -> list[str]:
         return sorted(path.name for path in self.spool.directory.iterdir())
 
@@ -114,7 +118,15 @@ async def uploading(
     device: Device, address: Address, settings: RecordingSettings = USUAL, children: Children | None = None
 ) -> AsyncIterator[Uploader]:
     watch = children or Children(asyncio.get_running_loop())
-    uploader = Uploader(device.spool, address, watch, settings, times=lambda: (NOON, NOON), report=device.report)
+    uploader = Uploader(
+        device.spool,
+        lambda: address,
+        watch,
+        settings,
+        times=lambda: (NOON, NOON),
+        span=device.span,
+        report=device.report,
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(uploader.run())
         yield uploader
@@ -454,7 +466,9 @@ async def test_nothing_is_sent_while_the_window_is_closed(
         asked.append(clock[0])
         return midnight, clock[0]
 
-    uploader = Uploader(device.spool, uploads.address(), children, settings, times=times, report=device.report)
+    uploader = Uploader(
+        device.spool, uploads.address, children, settings, times=times, span=device.span, report=device.report
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(uploader.run())
         for piece in (data[:1000], data[1000:2000], data[2000:]):

@@ -52,6 +52,7 @@ class Worker:
 
     def order(self, do: str, session: str, **more: object) -> None:
         usual = {"do": do, "there": self.there, "session": session, "path": "", "offset": 0, "size": 0, "length": None}
+        usual |= {"span": [0, 253402300799999]}
         self.ours.sendall(json.dumps(usual | more).encode() + b"\n")
 
     def reply(self) -> dict[str, Any]:

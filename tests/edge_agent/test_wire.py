@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edge_agent.controller_client import anchored_trust
 from edge_agent.wire import Place, Throttle, Wire
 from tests.harness.simulated_uploads import NAME, SimulatedUploads
 
+ANY_TIME = (datetime.fromtimestamp(0, UTC), datetime.max.replace(tzinfo=UTC))
 PATIENCE = 20.0
 SHORT = 0.2
 Talk = Callable[[ssl.SSLSocket], object]
@@ -37,7 +39,7 @@ class Server:
         """Yield a connection at whose other end is `talk`."""
         with self.listening(talk) as port:
             reading, writing = os.pipe()
-            wire = Wire(Place("127.0.0.1", port, NAME), self.trust, Throttle.at(None, reading), patience)
+            wire = Wire(Place("127.0.0.1", port, NAME, ANY_TIME), self.trust, Throttle.at(None, reading), patience)
             try:
                 yield wire
             finally:
@@ -204,7 +206,9 @@ def ask(server: Server, after: int, *, hard: bool) -> tuple[int, int]:
         cut = Cut(port, after, hard=hard)
         reading, writing = os.pipe()
         try:
-            wire = Wire(Place("127.0.0.1", cut.port, NAME), server.trust, Throttle.at(None, reading), PATIENCE)
+            wire = Wire(
+                Place("127.0.0.1", cut.port, NAME, ANY_TIME), server.trust, Throttle.at(None, reading), PATIENCE
+            )
             with closing(wire), wire.makefile() as file:
                 wire.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 while came < len(ANSWER) and (data := file.read1(4096)):
@@ -250,7 +254,7 @@ def test_a_connection_that_cannot_be_sent_on_gives_what_had_come_and_ends(server
 
 def test_where_nobody_listens_there_is_no_connection(server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = Place("127.0.0.1", listener.getsockname()[1], NAME)
+        place = Place("127.0.0.1", listener.getsockname()[1], NAME, ANY_TIME)
     reading, writing = os.pipe()
     with pytest.raises(ConnectionRefusedError):
         Wire(place, server.trust, Throttle.at(None, reading), PATIENCE)

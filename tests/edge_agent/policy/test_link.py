@@ -59,6 +59,13 @@ def test_the_ceiling_doubles_from_one_second_to_sixty() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_what_failed_before_things_changed_counts_no_more() -> None:
+    here, order = run(Started(), DialFailed(), WaitOver(), DialFailed(), WaitOver(), DialFailed(), chance=1.0)
+    assert order == Wait(4)
+    here, _ = step(here, WaitOver(anew=True), now=0, chance=1.0)
+    assert step(here, DialFailed(), now=0, chance=1.0)[1] == Wait(1)
+
+
 def test_ten_thousand_failures_do_not_overflow_it() -> None:
     assert ceiling(10_000) == 60
 
