@@ -34,7 +34,7 @@ class Archive:
         self._profile = settings.profile()
         settings.folder().valid_facts(self._profile, datetime.now(UTC))
         profile = self._profile
-        self._door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure))
+        self._door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure), user=profile.user)
 
     @property
     def url(self) -> str:

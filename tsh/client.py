@@ -1,4 +1,4 @@
-"""The two SSH connections: through the client door to the proxy, and inside it to the node itself.
+"""The two SSH connections: through the client door to the proxy, and inside it to the node itself; or to its own door.
 
 The proxy relays the inner connection and cannot read it. Each end proves itself by a host certificate of
 the cluster's host CA: the proxy by its own principal, the node by the name or UUID that was asked for.
@@ -26,6 +26,7 @@ from protocol.ssh.host_key import ExpectedHost, HostKeyCheck
 from protocol.ssh.packets import hasten
 from protocol.ssh.tunnel import Tunnel
 from protocol.table import escape_text
+from tsh.certificate import read_certificate
 from tsh.error import TshError
 from tsh.profile import Profile, UserKeys
 
@@ -33,30 +34,48 @@ FAILED = 255  # OpenSSH's exit status for its own failures
 WINDOW = 2 * 1024 * 1024
 PACKET = 32 * 1024
 
+_REASON_MAX = 1000  # characters
+_OURS = "Skerry: "  # begins what a node's agent says to whom it turns away
 _HOST_KEYS = ["ssh-ed25519-cert-v01@openssh.com"]  # every host has a certificate, and every host key is Ed25519
 
 
 class _Caller(asyncssh.SSHClient):
-    """Has the host key judged in the library's place."""
+    """Has the host key judged in the library's place, and keeps the words with which the other end said goodbye.
+
+    Attributes:
+        denial: why the other end lets nobody in, where it says so: a lock. Empty where it does not.
+    """
 
     def __init__(self, expected: ExpectedHost) -> None:
         self.check = HostKeyCheck(expected, lambda: datetime.now(UTC))
+        self.farewell = ""
+        self.denial = ""
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         hasten(conn)
         self.check.guard(conn)
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002 - the library's signature
+        if msg.startswith(_OURS):  # others greet everybody
+            self.denial = escape_text(msg[len(_OURS) : _REASON_MAX].strip())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, asyncssh.DisconnectError) and not isinstance(exc, asyncssh.ConnectionLost):
+            self.farewell = escape_text(exc.reason.partition("; retry-after:")[0])  # what follows is for agents
 
 
 class Client:
     """Opens connections with one profile's certificate."""
 
     def __init__(self, profile: Profile, keys: UserKeys, dialled: Future[socket.socket]) -> None:
-        """Make a client. `dialled` is to become a connection to the profile's client door."""
+        """Make a client. `dialled` is to become a connection to the profile's client door, or to a node's own."""
         self._profile = profile
+        self._keys = keys
         self._dialled = dialled
         try:
             key = asyncssh.read_private_key(keys.private)
             certificate = asyncssh.read_certificate(keys.certificate)
+            self._logins = read_certificate(keys.certificate.read_text()).logins
             self._authorities = frozenset(key_blob(line) for line in profile.host_authorities)
         except (OSError, ValueError, asyncssh.KeyImportError) as err:
             raise TshError(
@@ -75,6 +94,11 @@ class Client:
             "server_host_key_algs": _HOST_KEYS,
             "compression_algs": None,
         }
+
+    def _log_in_again(self) -> str:
+        """Return what to type, and see to it that it does what it says although the certificate's life is not over."""
+        self._keys.note_refusal()
+        return f"log in again: {self._profile.login_command}"
 
     @asynccontextmanager
     async def proxy(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
@@ -98,6 +122,10 @@ class Client:
             raise TshError(self._explain_proxy(client, address, err), FAILED) from err
         try:
             yield connection
+        except TshError as err:
+            if client.farewell:  # whatever broke with it, this is why: a lock, say
+                raise TshError(f"the proxy closed the connection: {client.farewell}", err.status) from err
+            raise
         finally:
             connection.close()
 
@@ -106,10 +134,10 @@ class Client:
             return (
                 f"the proxy at {address} did not prove to be that of cluster {self._profile.cluster}: "
                 f"{escape_text(client.check.refused.reason)}. Nothing was sent to it. If the cluster was set up anew, "
-                f"log in again: {self._profile.login_command}"
+                f"{self._log_in_again()}"
             )
         if isinstance(err, asyncssh.PermissionDenied):
-            return f"the proxy at {address} refused your certificate; log in again: {self._profile.login_command}"
+            return f"the proxy at {address} refused your certificate; {self._log_in_again()}"
         return f"cannot reach the proxy at {address}: {describe_loss(err)}"
 
     @asynccontextmanager
@@ -158,6 +186,61 @@ class Client:
         finally:
             connection.close()
 
+    @asynccontextmanager
+    async def direct(
+        self, host: str, login: str, where: str, key_agent: str | None = None
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Connect to a node's own door; what was dialled is that.
+
+        Args:
+            host: the node's name or UUID, which it must prove.
+            login: the account on the node.
+            where: the door's address, for messages.
+            key_agent: the socket of an ssh-agent that the node may use.
+
+        Raises:
+            TshError: it is not reached, is another node, or refuses.
+        """
+        client = _Caller(ExpectedHost(host, "node", self._authorities))
+        try:
+            connection = await asyncssh.connect(
+                host,
+                sock=await asyncio.wrap_future(self._dialled),
+                username=login,
+                client_factory=lambda: client,
+                agent_forwarding=key_agent or False,
+                connect_timeout=limits.DIAL_TIMEOUT.total_seconds(),
+                keepalive_interval=limits.KEEPALIVE_INTERVAL.total_seconds(),
+                keepalive_count_max=limits.KEEPALIVE_MISSES,
+                **self._options,
+            )
+        except (OSError, asyncssh.Error) as err:
+            raise TshError(self._explain_direct(client, host, login, where, err), FAILED) from err
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _explain_direct(self, client: _Caller, host: str, login: str, where: str, err: Exception) -> str:
+        if client.check.refused:
+            return (
+                f'what answers at {where} did not prove to be "{host}" of cluster {self._profile.cluster}: '
+                f"{escape_text(client.check.refused.reason)}. Nothing was sent to it. If the cluster's CA was rotated, "
+                f"{self._log_in_again()}"
+            )
+        if isinstance(err, asyncssh.PermissionDenied):
+            text = _explain_denial(client, login, f"{host} at {where}")
+            if client.denial or login not in self._logins:
+                return text
+            # The node says no more than that. A login it should grant is mostly one whom it cannot believe.
+            return f"{text}. If your certificate is from before a rotation of the user CA, {self._log_in_again()}"
+        if isinstance(err, asyncssh.Error):
+            return f"Connection to {host} at {where} lost: {describe_loss(err)}"
+        return (
+            f"cannot reach {host} at {where}: {describe_loss(err)}; its agent must have `listen_addr` in its settings, "
+            "and be on a network that reaches you"
+        )
+
 
 def _explain_node(client: _Caller, name: str, login: str, err: Exception) -> str:
     if isinstance(err, asyncssh.ChannelOpenError):
@@ -168,8 +251,13 @@ def _explain_node(client: _Caller, name: str, login: str, err: Exception) -> str
             "Nothing was sent to it; tell the administrator of the cluster"
         )
     if isinstance(err, asyncssh.PermissionDenied):
-        return f"access denied to {login} connecting to {name}"
+        return _explain_denial(client, login, name)
     return f"Connection to {name} lost: {describe_loss(err)}"
+
+
+def _explain_denial(client: _Caller, login: str, name: str) -> str:
+    reason = f": {client.denial}" if client.denial else ""
+    return f"access denied to {login} connecting to {name}{reason}"
 
 
 def describe_loss(err: BaseException | None) -> str:

@@ -17,7 +17,7 @@ def list_nodes(settings: Settings) -> Sequence[NodeEntry]:
     """Return every node of the profile that is meant. Raises `NotSignedInError` or `TshError`."""
     profile = settings.profile()
     settings.folder().valid_facts(profile, datetime.now(UTC))
-    door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure))
+    door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure), user=profile.user)
     try:
         return NodeList.from_dict(door.ask(NODES, token=profile.session_token)).nodes
     except SignInRefusedError:

@@ -18,6 +18,10 @@ from tsh.session import run_session
 
 async def travel(client: Client, journey: Journey) -> int:
     """Visit every stop and return the first exit status that is not 0. Raises `TshError`."""
+    if journey.direct:
+        (stop,) = journey.stops
+        async with client.direct(stop.host, journey.login, journey.direct, journey.key_agent) as inner:
+            return await _stay(inner, stop, journey)
     first = 0
     async with client.proxy() as outer:
         for stop in journey.stops:
@@ -37,12 +41,16 @@ async def travel(client: Client, journey: Journey) -> int:
 
 async def _visit(client: Client, outer: asyncssh.SSHClientConnection, stop: Stop, journey: Journey) -> int:
     async with client.node(outer, stop.host, journey.port, journey.login, stop.name, journey.key_agent) as inner:
-        for forward in journey.forwards:
-            await _listen(inner, forward)
-        if journey.session:
-            return await run_session(inner, stop.name, journey)
-        await inner.wait_closed()
-        raise TshError(f"Connection to {stop.name} lost: {describe_loss(None)}", FAILED)
+        return await _stay(inner, stop, journey)
+
+
+async def _stay(inner: asyncssh.SSHClientConnection, stop: Stop, journey: Journey) -> int:
+    for forward in journey.forwards:
+        await _listen(inner, forward)
+    if journey.session:
+        return await run_session(inner, stop.name, journey)
+    await inner.wait_closed()
+    raise TshError(f"Connection to {stop.name} lost: {describe_loss(None)}", FAILED)
 
 
 async def _listen(inner: asyncssh.SSHClientConnection, forward: Forward) -> None:

@@ -37,6 +37,7 @@ class Journey:
         key_agent: the socket of the ssh-agent that the session may use (-A); None for none.
         stops: one node; several run the command one after the other.
         login: the account on the nodes.
+        direct: where the node's own door is, as the person said it; empty for the way through the proxy.
     """
 
     command: str | None
@@ -48,3 +49,4 @@ class Journey:
     key_agent: str | None = None
     stops: Sequence[Stop] = ()
     login: str = ""
+    direct: str = ""

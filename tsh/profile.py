@@ -8,6 +8,7 @@
       known_hosts               the active cluster's host CA, for a stock OpenSSH
       keys/HOST/USER            OpenSSH private key; USER.pub and USER-cert.pub beside it
       keys/HOST/known_hosts     that cluster's host CA alone
+      keys/HOST/USER-refused    the certificate again, where it was turned away
 
 Every file is 0600, written under a temporary name, synced and renamed.
 """
@@ -18,6 +19,7 @@ import ipaddress
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -112,6 +114,23 @@ class UserKeys:
         """The certificate, where OpenSSH looks for it."""
         return self.private.with_name(self.private.name + "-cert.pub")
 
+    @property
+    def refused(self) -> Path:
+        """The mark that this sign-in is of no use any more, whatever its dates say."""
+        return self.private.with_name(self.private.name + "-refused")
+
+    def note_refusal(self) -> None:
+        """Have the next `tsh login` sign in anew, unless that has been done meanwhile. Never raises `OSError`."""
+        with suppress(OSError):  # a convenience: what went wrong is said in any case
+            _write(self.refused, self.certificate.read_bytes())
+
+    def is_refused(self) -> bool:
+        """Tell whether this very certificate was turned away, or found the wrong host."""
+        try:
+            return self.refused.read_bytes() == self.certificate.read_bytes()
+        except OSError:
+            return False
+
 
 class ProfileFolder:
     """``~/.tsh``, or what SKERRY_HOME names."""
@@ -198,6 +217,7 @@ class ProfileFolder:
         _write(keys.private, private_key)
         _write(keys.public, public_key.strip().encode() + b"\n")
         _write(keys.certificate, certificate.strip().encode() + b"\n")
+        keys.refused.unlink(missing_ok=True)
         _write(self.known_hosts(profile), _known_hosts(profile))
         _write(self.root / f"{profile.host}.json", json.dumps(asdict(profile), indent=1).encode() + b"\n")
         self.activate(profile)

@@ -30,24 +30,24 @@ class Door:
     ping: Ping
 
 
-def find_door(host: str, port: int | None, trust: Trust, ca_pins: tuple[str, ...]) -> Door:
+def find_door(host: str, port: int | None, trust: Trust, ca_pins: tuple[str, ...], user: UserName) -> Door:
     """Return the web door of `host`; without a port, 3080 and then 443 are tried.
 
     Raises:
         TshError: there is none, or it is not to be trusted.
     """
     if port is not None:
-        return _open_door(host, port, trust, ca_pins)
+        return _open_door(host, port, trust, ca_pins, user)
     try:
-        return _open_door(host, WEB_PORT, trust, ca_pins)
+        return _open_door(host, WEB_PORT, trust, ca_pins, user)
     except NobodyListensError:
-        return _open_door(host, _HTTPS_PORT, trust, ca_pins)
+        return _open_door(host, _HTTPS_PORT, trust, ca_pins, user)
 
 
-def _open_door(host: str, port: int, trust: Trust, ca_pins: tuple[str, ...]) -> Door:
+def _open_door(host: str, port: int, trust: Trust, ca_pins: tuple[str, ...], user: UserName) -> Door:
     if ca_pins:
         trust = Trust(anchors=_pinned_anchors(host, port, ca_pins))
-    web = WebDoor(host, port, trust)
+    web = WebDoor(host, port, trust, user=user)
     try:
         return Door(web, trust, Ping.from_dict(web.ask(PING)))
     except MessageError as err:
@@ -117,10 +117,26 @@ def _profile_from(door: Door, reply: SignInReply) -> Profile:
         ssh_host=parse_host(ssh_host) if ssh_host else door.web.host,
         ssh_port=ssh_port,
         host_authorities=reply.host_authorities,
-        anchors=door.trust.anchors,
+        anchors=_present_anchors(door),
         insecure=door.trust.insecure,
         session_token=reply.session_token.reveal(),
     )
+
+
+def _present_anchors(door: Door) -> tuple[str, ...]:
+    """Return the authorities to trust from now on: where some are pinned, those that the door has today.
+
+    It proved to be who it is by those that were pinned. While an authority is rotated, there are two: who knew the old
+    one alone would be left outside when it is over.
+    """
+    if not door.trust.anchors:
+        return ()
+    try:
+        answer = door.web.ask(AUTHORITIES)
+        bundle = answer.get("anchors") if isinstance(answer, dict) else None
+        return pins.read_bundle(bundle if isinstance(bundle, str) else "")
+    except (TshError, pins.PinError):
+        return door.trust.anchors  # they have just been good enough
 
 
 def _make_key(user: UserName) -> tuple[bytes, str]:

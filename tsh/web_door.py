@@ -103,10 +103,14 @@ class WebDoor:
         port: its port.
     """
 
-    def __init__(self, host: str, port: int, trust: Trust, *, quiet: bool = False) -> None:
-        """Make a door. `quiet` leaves out the warning, where what comes is checked in another way."""
+    def __init__(self, host: str, port: int, trust: Trust, *, quiet: bool = False, user: str = "USER") -> None:
+        """Make a door. `quiet` leaves out the warning, where what comes is checked in another way.
+
+        `user` is whom a suggestion to log in is for.
+        """
         self.host = host
         self.port = port
+        self._user = user
         self._context = tls_context(trust)
         self._kept: http.client.HTTPSConnection | None = None
         if trust.insecure and not quiet:
@@ -199,9 +203,16 @@ class WebDoor:
             with response:  # closed, it leaves the connection free for the next request
                 return Answer(response.status, response.headers, _read_capped(response, deadline))
         except ConnectionRefusedError as err:
-            raise NobodyListensError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
+            raise NobodyListensError(self._explain(err)) from err
         except (OSError, http.client.HTTPException, ValueError) as err:
-            raise UnreachableError(f"cannot reach {self.url}: {_explain(err, self.host)}") from err
+            raise UnreachableError(self._explain(err)) from err
+
+    def _explain(self, err: Exception) -> str:
+        return f"cannot reach {self.url}: {_explain(err, self.host, self._login_command)}"
+
+    @property
+    def _login_command(self) -> str:
+        return f"tsh login --proxy={join_address(self.host, self.port)} --user={self._user}"
 
 
 def _headers(token: str | None) -> dict[str, str]:
@@ -226,11 +237,11 @@ def _read_capped(response: http.client.HTTPResponse, deadline: float) -> bytes:
     return b"".join(pieces)
 
 
-def _explain(err: Exception, host: str) -> str:
+def _explain(err: Exception, host: str, login_command: str) -> str:
     if isinstance(err, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted ({err.verify_message}). If the controller issues its own certificate, "
-            "log in with the pin its administrator gives you: tsh login --ca-pin=sha256:…"
+            f"log in with the pin its administrator gives you: {login_command} --ca-pin=sha256:…"
         )
     if isinstance(err, ssl.SSLError):
         return f"no TLS connection ({err.reason or 'handshake failed'}). Is this the HTTPS address of the proxy?"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.harness.simulated_authority import WebAuthority
 from tests.harness.simulated_proxy import OTP, PASSWORD, TOKEN, UNIFORM, SimulatedProxy
 from tests.harness.tsh_program import TshProgram
 from tests.tsh.conftest import ME, login_arguments
@@ -147,13 +148,33 @@ def test_wrong_pin_sends_nothing_secret(proxy: SimulatedProxy, newcomer: TshProg
     assert [path for _method, path, _body in proxy.requests] == ["/v1/authorities"]
 
 
+def test_a_sign_in_takes_up_the_authorities_of_the_day_and_keeps_its_own_where_they_are_not_told(
+    proxy: SimulatedProxy, alice: TshProgram, tmp_path: Path
+) -> None:
+    def known() -> list[str]:
+        (path,) = alice.home.glob("*.json")
+        anchors: list[str] = json.loads(path.read_text())["anchors"]
+        return anchors
+
+    (tmp_path / "next").mkdir()
+    following = WebAuthority(tmp_path / "next").pem
+    assert known() == [proxy.web_ca.pem]
+    try:
+        for further in (following, "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n"):
+            proxy.further_anchors = further
+            assert alice.run("login", "--ttl=1h", typed=RIGHT).returncode == 0
+            assert known() == [proxy.web_ca.pem, following]
+    finally:
+        proxy.further_anchors = ""  # the proxy is every test's
+
+
 def test_certificate_of_no_known_authority_is_refused_before_anything_is_asked(
     proxy: SimulatedProxy, newcomer: TshProgram
 ) -> None:
     done = newcomer.run("login", f"--proxy=127.0.0.1:{proxy.web_port}", "--user=alice", typed=RIGHT)
     assert done.returncode == 1
     assert b"its certificate is not trusted" in done.stderr
-    assert b"--ca-pin" in done.stderr
+    assert f"tsh login --proxy=127.0.0.1:{proxy.web_port} --user=alice --ca-pin=sha256:".encode() in done.stderr
     assert proxy.requests == []
 
 

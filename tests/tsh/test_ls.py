@@ -32,14 +32,39 @@ def test_ls_takes_labels_and_words(alice: TshProgram) -> None:
 
 
 def test_ls_verbose_shows_ids(proxy: SimulatedProxy, alice: TshProgram) -> None:
-    assert f"web1      {proxy.nodes[0].node_id} ⟵ Tunnel" in alice.run("ls", "-v").stdout.decode()
+    listed = alice.run("ls", "-v").stdout.decode()
+    assert f"web1      {proxy.nodes[0].node_id} unknown ⟵ Tunnel" in listed
+
+
+def test_ls_verbose_shows_the_status_and_an_offline_node_stays_listed(proxy: SimulatedProxy, alice: TshProgram) -> None:
+    proxy.nodes[0].status, proxy.nodes[1].status = "offline", "tunnel down"
+    try:
+        listed = alice.run("ls", "-v").stdout.decode().splitlines()
+    finally:
+        proxy.nodes[0].status = proxy.nodes[1].status = "unknown"
+    assert f"{proxy.nodes[0].node_id} offline since 22 Nov 26 10:00 UTC ⟵ Tunnel" in listed[2]
+    assert f"{proxy.nodes[1].node_id} tunnel down" in listed[3]
 
 
 def test_ls_as_json(proxy: SimulatedProxy, alice: TshProgram) -> None:
     listed = json.loads(alice.run("ls", "--format=json", "env=staging").stdout)
     labels = {"env": "staging", "site": "north"}
     node_id = proxy.nodes[0].node_id
-    assert listed == [{"node_id": node_id, "name": "web1", "address": "⟵ Tunnel", "labels": labels}]
+    assert listed == [
+        {
+            "node_id": node_id,
+            "name": "web1",
+            "address": "⟵ Tunnel",
+            "labels": labels,
+            "status": "unknown",
+            "since": "2026-11-22T10:00:00.000Z",
+            "tunnel": "unknown",
+            "presence": "unknown",
+            "reason": "",
+            "last_seen": None,
+            "version": "",
+        }
+    ]
 
 
 def test_ls_of_something_that_is_no_label_says_how_to_write_one(alice: TshProgram) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.harness.person_keys import COMMENT, ssh_agent
 from tests.harness.simulated_authority import SshAuthority
-from tests.harness.simulated_proxy import SimulatedProxy
+from tests.harness.simulated_proxy import OTP, PASSWORD, SimulatedProxy
 from tests.harness.tsh_program import TIMEOUT, TshProgram
 from tests.tsh.conftest import ME
 
@@ -216,6 +216,36 @@ def test_proxy_with_a_key_of_another_authority_is_refused(proxy: SimulatedProxy,
     assert (done.returncode, done.stdout) == (255, b"")
     assert b"did not prove to be that of cluster harbour" in done.stderr
     assert proxy.channels == []
+
+
+def test_after_a_refusal_the_login_that_is_suggested_signs_in_anew_and_once(
+    proxy: SimulatedProxy, alice: TshProgram
+) -> None:
+    profile = alice.home / "127.0.0.1.json"
+    profile.write_text(profile.read_text().replace(proxy.host_ca.line, SshAuthority().line))
+    done = alice.run("ssh", "web1", "echo reached")
+    suggested = done.stderr.decode().partition("log in again: tsh ")[2].split()
+    assert suggested == ["login", f"--proxy=127.0.0.1:{proxy.web_port}", "--user=alice"]
+    assert alice.run(*suggested, typed=f"{PASSWORD}\n{OTP}\n".encode()).returncode == 0
+    assert alice.run("ssh", "web1", "echo reached").stdout == b"reached\n"
+    proxy.requests.clear()
+    assert alice.run(*suggested).returncode == 0  # valid, and refused by nobody
+    assert proxy.requests == []
+
+
+def test_certificate_that_the_proxy_refuses_is_replaced_by_the_login_that_is_suggested(
+    proxy: SimulatedProxy, alice: TshProgram
+) -> None:
+    mine = proxy.user_ca
+    try:
+        proxy.user_ca = SshAuthority()  # as after a rotation of the user CA: at the proxy, and in new certificates
+        done = alice.run("ssh", "web1", "echo reached")
+        assert b"refused your certificate; log in again: tsh login --proxy=" in done.stderr
+        login = ("login", f"--proxy=127.0.0.1:{proxy.web_port}", "--user=alice")
+        assert alice.run(*login, typed=f"{PASSWORD}\n{OTP}\n".encode()).returncode == 0
+        assert b"refused" not in alice.run("ssh", "web1", "true").stderr
+    finally:
+        proxy.user_ca = mine  # the proxy is every test's
 
 
 def test_proxy_that_is_gone_is_said(proxy: SimulatedProxy, alice: TshProgram) -> None:

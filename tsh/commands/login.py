@@ -41,7 +41,7 @@ def _still_valid(settings: Settings, folder: ProfileFolder) -> Profile | None:
     """Return the profile that makes another sign-in needless, if there is one."""
     try:
         profile = settings.profile()
-        valid = folder.facts(profile).valid_before > datetime.now(UTC)
+        valid = folder.facts(profile).valid_before > datetime.now(UTC) and not folder.keys(profile).is_refused()
         same_trust = folder.load(profile.host).insecure or not settings.insecure
     except TshError:
         return None  # missing or damaged: a new sign-in mends it
@@ -63,7 +63,7 @@ def _sign_in(settings: Settings, folder: ProfileFolder, ca_pins: tuple[str, ...]
     user = parse_user(settings.user or _earlier_user(folder, host), os.environ.get("USER") or _account())
     if settings.insecure:
         trust = Trust(insecure=True)
-    door = find_door(host, port, trust, pins)
+    door = find_door(host, port, trust, pins, user)
     questions = (
         lambda: ask_hidden(f"Enter password for Skerry user {user}:"),
         lambda: ask_shown("Enter your OTP token:"),

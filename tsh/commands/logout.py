@@ -36,7 +36,7 @@ def _sign_out(folder: ProfileFolder, host: str) -> None:
     from tsh.web_door import Trust, WebDoor
 
     try:
-        door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure))
+        door = WebDoor(profile.host, profile.port, Trust(profile.anchors, profile.insecure), user=profile.user)
         door.ask(SIGN_OUT, {}, profile.session_token)
     except NotSignedInError:
         pass  # the cluster has ended the session already

@@ -8,14 +8,14 @@ import sys
 import click
 
 from protocol import names
-from protocol.listing import render_nodes
+from protocol.listing import node_json, render_nodes
 from protocol.messages import NodeEntry
 from tsh.inventory import choose_nodes, list_nodes
 from tsh.setting import connection_options, settings_of
 
 
 @click.command(name="ls")
-@click.option("-v", "--verbose", is_flag=True, help="Show each node's UUID.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each node's UUID and status.")
 @click.option("--search", metavar="WORD,…", default="", help="Only nodes in which every word occurs.")
 @click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.argument("labels", required=False, default="", metavar="[NAME=VALUE,…]")
@@ -39,7 +39,7 @@ def command(ctx: click.Context, verbose: bool, search: str, form: str, labels: s
 def _as_json(nodes: list[NodeEntry]) -> str:
     import json
 
-    return json.dumps([node.to_dict() for node in nodes], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps([node_json(node) for node in nodes], indent=2, ensure_ascii=False) + "\n"
 
 
 def _as_text(nodes: list[NodeEntry], *, verbose: bool) -> str:
@@ -47,4 +47,4 @@ def _as_text(nodes: list[NodeEntry], *, verbose: bool) -> str:
         width = os.get_terminal_size(1).columns or None
     except OSError:
         width = None
-    return render_nodes(nodes, with_ids=verbose, width=width) + "\n"
+    return render_nodes(nodes, with_ids=verbose, with_status=verbose, width=width) + "\n"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from protocol import names
+from protocol.addresses import join_address, split_address
 from protocol.table import escape_text
 from tsh.error import TshError
 from tsh.plan import Journey, Stop
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FAILED = 255  # OpenSSH's exit status for its own failures
 _STDIN = 0
+_NODE_PORT = 3022
 
 
 class _SshCommand(click.Command):
@@ -62,6 +64,7 @@ class _SshCommand(click.Command):
 @click.option("-N", "no_command", is_flag=True, help="Run nothing: only forward ports.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), default=0, help="Port on the node; 0 for its agent.")
 @click.option("-L", "forwards", multiple=True, metavar="[BIND:]PORT:HOST:PORT", help="Forward a local port.")
+@click.option("--direct", metavar="HOST[:PORT]", help="Go straight to the node's own door, without the proxy.")
 @click.argument("target", metavar="[LOGIN@]HOST")
 @click.argument("remote", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 @login_option
@@ -77,6 +80,7 @@ def command(  # noqa: PLR0913 - one for each flag
     no_command: bool,
     port: int,
     forwards: tuple[str, ...],
+    direct: str | None,
     target: str,
     remote: tuple[str, ...],
 ) -> int:
@@ -91,6 +95,7 @@ def command(  # noqa: PLR0913 - one for each flag
             session=not no_command,
             forwards=_read_forwards(forwards),
             key_agent=_own_agent() if lend_agent else None,
+            direct=join_address(*_read_direct(direct, port)) if direct is not None else "",
         )
         return _go(settings_of(ctx), parse_target(target), wish)
     except ValueError as err:
@@ -113,17 +118,33 @@ def _go(settings: Settings, target: Target, wish: Journey) -> int:
     facts = folder.valid_facts(profile, datetime.now(UTC))
     asked = (settings.login, target.login, os.environ.get("SKERRY_LOGIN"))
     login = names.parse_login(choose_login(asked, facts.logins, _account()))
+    if wish.direct and target.labels:
+        raise TshError("--direct needs the node's name or UUID: only the proxy knows labels")
     stops = _matching(settings, target, wish) if target.labels else [Stop(target.host, target.host)]
     from tsh.dial import start_dialling
     from tsh.library import load_ssh_library
 
-    dialled = start_dialling(profile.ssh_host, profile.ssh_port)
+    door = split_address(wish.direct) if wish.direct else (profile.ssh_host, profile.ssh_port)
+    dialled = start_dialling(*door)
     load_ssh_library(debug=settings.debug)
     from tsh.client import Client
     from tsh.journey import run_to_end, travel
 
     client = Client(profile, folder.keys(profile), dialled)
     return run_to_end(travel(client, replace(wish, stops=stops, login=login)))
+
+
+def _read_direct(text: str, port: int) -> tuple[str, int]:
+    """Return host and port of the node's own door."""
+    if port:
+        raise click.BadParameter("say the port in --direct HOST:PORT", param_hint="-p")
+    try:
+        host, door = split_address(text, _NODE_PORT)
+    except ValueError as err:
+        raise click.BadParameter(str(err), param_hint="--direct") from None
+    if not host or not door:
+        raise click.BadParameter("should be HOST or HOST:PORT", param_hint="--direct")
+    return host, door
 
 
 def _read_forwards(specs: Sequence[str]) -> list[Forward]:
