@@ -72,7 +72,7 @@ def skerry(directory: Path, *, name: str = "Skerry", recording: str = "best_effo
         command = [str(BIN / "edge-agent"), "start", f"--controller={controller}", f"--ca-pin={pin}"]
         command += [f"--nodename={NODE}", f"--data-dir={directory / 'agent'}", f"--token={token['token']}"]
         agent = start(stack, command, agent_log)
-        _sign_in(tctl, directory, variables, (controller, pin, login))
+        sign_in(tctl, directory, variables, (controller, pin, login))
         wait_for(agent_log, "the tunnel to .* is up", "the agent's tunnel")
         tsh = (str(BIN / "tsh"), "ssh")
         yield Contender(name, tsh, f"{login}@{NODE}", "-t", (agent.pid,), directory, variables)
@@ -103,7 +103,8 @@ mqtt:
     return config
 
 
-def _sign_in(tctl: list[str], directory: Path, variables: Mapping[str, str], where: tuple[str, str, str]) -> None:
+def sign_in(tctl: list[str], directory: Path, variables: Mapping[str, str], where: tuple[str, str, str]) -> None:
+    """Make the user `USER` and sign them in. `where`: the controller's web address, its pin, and their login."""
     controller, pin, login = where
     link = re.search(r"https://\S+", run([*tctl, "users", "add", USER, login]))
     if link is None:

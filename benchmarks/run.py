@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import latency, memory, recording, report, startup, throughput
+from benchmarks import fleet, latency, memory, recording, report, startup, throughput
 from benchmarks.pair import Row
 from benchmarks.program import ROOT, BenchError
 
@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory,
     "startup": startup,
     "recording": recording,
+    "fleet": fleet,
 }
 
 
