@@ -24,8 +24,9 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -57,8 +58,11 @@ def show(command: Sequence[str]) -> None:
     print(f"$ {shlex.join(command)}", flush=True)
 
 
-def run(command: Sequence[str], answers: Sequence[str] = ()) -> str:
-    """Print a command, run it, print what it says, and return that. `answers` are typed at its prompts."""
+def run(command: Sequence[str], answers: Sequence[str] = (), *, is_refused: bool = False) -> str:
+    """Print a command, run it, print what it says, and return that.
+
+    `answers` are typed at its prompts. `is_refused`: it is to fail, and to say why.
+    """
     show(command)
     done = subprocess.run(
         command,
@@ -72,7 +76,7 @@ def run(command: Sequence[str], answers: Sequence[str] = ()) -> str:
         check=False,
     )
     print(done.stdout, end="" if done.stdout.endswith("\n") else "\n", flush=True)
-    if done.returncode:
+    if bool(done.returncode) is not is_refused:
         raise DemoError(f"`{shlex.join(command)}` ended with status {done.returncode}")
     return done.stdout
 
@@ -90,19 +94,21 @@ def free_port(wanted: int) -> int:
     raise DemoError("no port is free on 127.0.0.1")
 
 
-def start(stack: ExitStack, command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> None:
-    """Start a program that keeps running, its log in a file, to be ended with the demonstration."""
-    file: IO[bytes] = stack.enter_context(log.open("wb"))
+def start(stack: ExitStack, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Print a command, and start it: a program that keeps running, its log in a file, ended with the demonstration."""
+    show(command)
+    file: IO[bytes] = stack.enter_context(log.open("ab"))
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**ENVIRONMENT, **(variables or {})},
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=file,
         stderr=file,
         start_new_session=True,
     )
     stack.callback(end, process)
+    return process
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -115,15 +121,20 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_for(log: Path, pattern: str, what: str) -> str:
-    """Wait until a line of `log` matches, and return it."""
+def wait_for(log: Path, pattern: str, what: str, since: int = 0) -> str:
+    """Wait until `log` holds something that matches, after its first `since` characters, and return that."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        found = re.search(pattern, log.read_text(encoding="utf-8", errors="replace"))
+        found = re.search(pattern, read(log)[since:])
         if found:
             return found.group()
         time.sleep(0.05)
     raise DemoError(f"{what} did not happen within {PATIENCE:.0f} s: look into {log.relative_to(ROOT)}")
+
+
+def read(log: Path) -> str:
+    """Return what a log holds so far."""
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 class Form(html.parser.HTMLParser):
@@ -162,9 +173,21 @@ def accept_invite(link: str, anchors: str, password: str) -> str:
     }
     connection.request("POST", address.path, urllib.parse.urlencode(fields), headers)
     reply = connection.getresponse()
+    connection.close()
     if reply.status >= http.client.BAD_REQUEST:
         raise DemoError(f"the invite link was not accepted: {reply.status} {reply.reason}")
     return form.secret
+
+
+def enrol(tctl: Sequence[str], password: str) -> str:
+    """Make the user; return the secret of their one-time codes."""
+    say("The admin adds a user; the user opens the link, sets a password and scans the QR code.")
+    logins = ",".join(dict.fromkeys([getpass.getuser(), "root"]))
+    link = re.search(r"https://\S+", run([*tctl, "users", "add", USER, logins]))
+    if link is None:
+        raise DemoError("tctl printed no link")
+    anchors = (HOME / "controller" / "tls" / "web.crt").read_text(encoding="ascii")
+    return accept_invite(link.group(), anchors, password)
 
 
 def write_config() -> Path:
@@ -194,10 +217,19 @@ mqtt:
     return config
 
 
-def start_devices(stack: ExitStack, tctl: Sequence[str]) -> tuple[str, str]:
-    """Start two agents, each with a token of its own; return the controller's address and its pin."""
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The agents that run, by the names of their devices, and what they were told: the controller, and its pin."""
+
+    agents: dict[str, subprocess.Popen[bytes]]
+    controller: str
+    pin: str
+
+
+def start_devices(stack: ExitStack, tctl: Sequence[str]) -> Fleet:
+    """Start two agents, each with a token of its own."""
     say("Two devices join. A token is good for one device; its labels are fixed by the admin.")
-    controller = pin = ""
+    agents, controller, pin = {}, "", ""
     for name, label in DEVICES.items():
         printed = run([*tctl, "tokens", "add", "--type=node", f"--labels={label}"])
         line = printed.partition("\n> ")[2].partition("\n\n")[0]
@@ -208,13 +240,26 @@ def start_devices(stack: ExitStack, tctl: Sequence[str]) -> tuple[str, str]:
         ]
         given = dict(word.split("=", 1) for word in agent if "=" in word)
         controller, pin = given["--controller"], given["--ca-pin"]
-        show(agent)
-        start(stack, agent, HOME / f"{name}.log")
+        agents[name] = start(stack, agent, HOME / f"{name}.log")
     for name in DEVICES:
         log = HOME / "controller.log"
         node_id = wait_for(HOME / f"{name}.log", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", f"the join of {name}")
         wait_for(log, rf"node {node_id} connected", f"the tunnel of {name}")
-    return controller, pin
+        await_status(tctl, name, "online")
+    return Fleet(agents, controller, pin)
+
+
+def await_status(tctl: Sequence[str], node: str, wanted: str) -> None:
+    """Wait until a node has this status."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        listing = [*tctl, "nodes", "ls", "--format=json"]
+        done = subprocess.run(listing, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        entries = json.loads(done.stdout) if done.returncode == 0 else []
+        if any(entry["name"] == node and entry["status"] == wanted for entry in entries):
+            return
+        time.sleep(0.1)
+    raise DemoError(f"{node} did not turn {wanted} within {PATIENCE:.0f} s: look into {HOME.name}/{node}.log")
 
 
 def await_recording(node: str) -> str:
@@ -239,6 +284,48 @@ def play_back(tctl: Sequence[str]) -> None:
     run([*tctl, "recordings", "verify", session])
 
 
+def go_offline_and_return(stack: ExitStack, tctl: Sequence[str], fleet: Fleet) -> None:
+    """Kill an agent and start it again; show what people see of that."""
+    say("A device goes away, and comes back: it needs no token any more.")
+    agent = fleet.agents["edge-2"]
+    show(["kill", "-9", str(agent.pid)])
+    agent.kill()
+    agent.wait()
+    await_status(tctl, "edge-2", "offline")
+    run(["tsh", "ls", "-v"])
+    run(["tsh", "ssh", f"{getpass.getuser()}@edge-2", "true"], is_refused=True)
+    start(stack, ["edge-agent", "start", f"--data-dir={HOME.relative_to(ROOT) / 'edge-2'}"], HOME / "edge-2.log")
+    await_status(tctl, "edge-2", "online")
+    run(["tsh", "ls", "-v"])
+
+
+def await_policy(node: str, since: int) -> None:
+    """Wait until a node has heard what the admin changed, by its log after so many characters."""
+    wait_for(HOME / f"{node}.log", r"going by version \d+", f"the change of policy on {node}", since)
+
+
+def lock_out(stack: ExitStack, tctl: Sequence[str]) -> None:
+    """Lock the user out while a session goes on, and let them in again."""
+    say("The admin locks the user out: the session that goes on ends at once, and no other begins.")
+    working = HOME / "session.log"
+    session = start(stack, ["tsh", "ssh", f"{getpass.getuser()}@edge-1", "echo at work; sleep 600"], working)
+    wait_for(working, "at work", "the session on edge-1")
+    heard = len(read(HOME / "edge-1.log"))
+    created = run([*tctl, "lock", f"--user={USER}", "--message=Under investigation", "--ttl=1h"])
+    await_policy("edge-1", heard)
+    try:
+        session.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"the lock did not end the session: look into {HOME.name}/edge-1.log") from None
+    print(f"In the session:\n{read(working)}", end="", flush=True)
+    run(["tsh", "ssh", f"{getpass.getuser()}@edge-1", "true"], is_refused=True)
+    run([*tctl, "locks", "ls"])
+    heard = len(read(HOME / "edge-1.log"))
+    run([*tctl, "locks", "rm", created.split('"')[1]])
+    await_policy("edge-1", heard)
+    run(["tsh", "ssh", f"{getpass.getuser()}@edge-1", "echo back at work"])
+
+
 def claim_home(stack: ExitStack) -> None:
     """Make ./var/demo anew, for this demonstration alone."""
     HOME.parent.mkdir(exist_ok=True)
@@ -257,37 +344,32 @@ def live(stack: ExitStack, *, once: bool) -> None:
     claim_home(stack)
     config = write_config()
     shown = str(config.relative_to(ROOT))
-    say("A controller starts: certificate authority, proxy and web door.")
-    show(["controller", "start", "-c", shown])
+    say("A controller starts: certificate authority, proxy, web door and broker.")
     start(stack, ["controller", "start", "-c", shown], HOME / "controller.log")
     print(wait_for(HOME / "controller.log", r"cluster \S+ is ready: \S+", "the start of the controller"))
     tctl = ["tctl", "-c", shown]
-    say("The admin adds a user; the user opens the link, sets a password and scans the QR code.")
-    logins = ",".join(dict.fromkeys([getpass.getuser(), "root"]))
-    invite = run([*tctl, "users", "add", USER, logins])
-    link = re.search(r"https://\S+", invite)
-    if link is None:
-        raise DemoError("tctl printed no link")
     password = secrets.token_urlsafe(12)
-    anchors = (HOME / "controller" / "tls" / "web.crt").read_text(encoding="ascii")
-    secret = accept_invite(link.group(), anchors, password)
-    controller, pin = start_devices(stack, tctl)
+    secret = enrol(tctl, password)
+    fleet = start_devices(stack, tctl)
     say("The user signs in with password and one-time code, looks around, and works on a device.")
     # The code of this half minute was spent on the invite; a person waits for the next, which is good already.
     code = pyotp.TOTP(secret).at(int(time.time()) + 30)
-    run(["tsh", "login", f"--proxy={controller}", f"--user={USER}", f"--ca-pin={pin}"], [password, code])
+    run(["tsh", "login", f"--proxy={fleet.controller}", f"--user={USER}", f"--ca-pin={fleet.pin}"], [password, code])
     run(["tsh", "ls"])
     run(["tsh", "ssh", f"{getpass.getuser()}@edge-1", f"uname -n; id -un; {BIN}/edge-agent status"])
     run(["tsh", "ssh", f"{getpass.getuser()}@site=lighthouse", "echo hello from $SSH_SKERRY_NODE_NAME"])
     run(["tsh", "status"])
     play_back(tctl)
-    say("It is on the audit log, too, each line chained to the one before.")
+    go_offline_and_return(stack, tctl, fleet)
+    lock_out(stack, tctl)
+    say("The admin's view of it all. The audit log has it, too, each line chained to the one before.")
+    run([*tctl, "status"])
     run([*tctl, "audit", "ls", "--last", "8"])
     run([*tctl, "audit", "verify"])
     if once:
         say("That was the whole road. Without --once the demonstration goes on, with a dashboard to look at.")
     else:
-        farewell(controller, password, secret)
+        farewell(fleet.controller, password, secret)
 
 
 def farewell(controller: str, password: str, secret: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import settings
 
 # How long one example takes says more about the machine than about the code.
@@ -16,3 +17,20 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
 
 pytest_plugins = ["tests.harness.doors"]
+
+# Files that wait more than they work. scripts/test keeps this order: begun first, they cost the others little, and none
+# of them is left for the end.
+PATIENT = (
+    "system/test_idle_traffic.py",
+    "system/presence/test_links.py",
+    "system/presence/test_locks_everywhere.py",
+    "system/presence/test_standing.py",
+    "system/presence/test_restarts.py",
+    "system/recording/test_killed_agent.py",
+    "system/recording/test_slow_link.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the patient files first."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(PATIENT))

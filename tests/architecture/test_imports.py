@@ -19,12 +19,13 @@ OWNERS: dict[str, set[str]] = {
         "controller.cli",
         "controller.command_line",
         "controller.tctl",
-        "edge_agent.cli",
+        "edge_agent.commands",
         "tsh.cli",
         "tsh.commands",
         "tsh.setting",
     },
     "cryptography": {
+        "protocol.endorsement",  # verifies what the controller signed
         "protocol.pins",
         "protocol.recording",
         "protocol.ssh",
@@ -33,11 +34,15 @@ OWNERS: dict[str, set[str]] = {
         "controller.proxy.host_key",
         "edge_agent.identity",
         "edge_agent.join",
+        "edge_agent.renewal_worker",
+        "edge_agent.tls",  # TLS on its OpenSSL
         "tsh.sign_in",
     },
     "flask": {"controller.web", "controller.api"},
     "gunicorn": {"controller.https"},
     "markupsafe": {"controller.web"},  # Flask's own
+    "paho": {"controller.lookout", "edge_agent.mqtt"},
+    "prometheus_client": {"controller.diagnostics.metrics"},
     "pyotp": {"controller.accounts.codes"},
     "segno": {"controller.web"},
     "tinydb": {"controller.store"},

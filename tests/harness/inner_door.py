@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import asyncssh
 
 from edge_agent.child import Children
+from edge_agent.clock import Clock, uptime_milliseconds
 from edge_agent.config import Settings
+from edge_agent.control import Control
 from edge_agent.identity import DataDirectory, Identity, generate_keys
 from edge_agent.join import make_request
+from edge_agent.papers import Papers
 from edge_agent.party import House
 from edge_agent.session_audit import Report
 from edge_agent.ssh_server import NodeServer
 from edge_agent.studio import Studio
-from protocol.access import AccessTarget
 from protocol.events import EventKind, Json
 from protocol.names import parse_node_name, parse_token
 from protocol.secret import Secret
@@ -52,21 +53,32 @@ async def inner_door(
     login_grace: float,
     studio: Studio | None = None,
     report: Report = _report_nowhere,
+    rule: Callable[[Control, NodeServer], None] | None = None,
+    uptime: Callable[[], int] = uptime_milliseconds,
 ) -> AsyncIterator[int]:
-    """Serve on a port of 127.0.0.1, and yield it. Sessions are recorded by `studio`, where there is one."""
+    """Serve on a port of 127.0.0.1, and yield it. Sessions are recorded by `studio`, where there is one.
+
+    `rule` is told the server and its control, which has nothing to say by itself. `uptime` is how long the machine has
+    been up.
+    """
     identity = joined_identity(controller, controller.directory)
+    papers = Papers(identity)
+    clock = Clock(identity.directory, uptime=uptime)
+    control = Control(papers, clock, identity.directory, uptime=uptime)
     children = Children(asyncio.get_running_loop())
     house = House(
-        target=AccessTarget(identity.granted.node_id, identity.granted.name, {}),
+        papers=papers,
         node={"server_id": identity.granted.node_id, "server_hostname": identity.granted.name},
         variables={},
         children=children,
         report=report,
-        clock=lambda: datetime.now(UTC),
+        clock=clock.now,
         euid=os.geteuid(),
         studio=studio,
     )
-    node = NodeServer(identity, house, login_grace=login_grace)
+    node = NodeServer(house, control=control, login_grace=login_grace)
+    if rule:
+        rule(control, node)
 
     def accept() -> asyncio.Protocol:
         connection = node.accept(("127.0.0.1", 0))

@@ -15,11 +15,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_SLOW_WIRE = Path(__file__).with_name("slow_wire.py")
 _NUMBERS = itertools.count()
 _CLONE_NEWNET = 0x40000000
 _DIAL = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5).close()"
@@ -48,6 +49,12 @@ table inet counting {
   chain forward { type filter hook forward priority -10; policy accept;
     iifname "lan" tcp dport %d counter
   }
+}
+"""
+# Everything that would pass is dropped, and nobody is told: the links stay up.
+_SILENCE = """
+table inet silence {
+  chain forward { type filter hook forward priority -20; policy drop; }
 }
 """
 # A cheap modem keeps what does not fit for many seconds, and so delays all that comes after it.
@@ -108,6 +115,14 @@ class Internet:
     controller: Namespace
     gateway: Namespace
     device: Namespace
+    wire: subprocess.Popen[str] | None = None  # between gateway and device, where it is a slow one
+
+    def delay(self, milliseconds: int, *, loss: int) -> None:
+        """Have the slow wire take so long for each frame, each way, and lose `loss` of a thousand."""
+        assert self.wire
+        assert self.wire.stdin
+        self.wire.stdin.write(f"{milliseconds} {loss}\n")
+        self.wire.stdin.flush()
 
     def cut(self) -> None:
         """Take down the gateway's link to the device: packets vanish, and neither end is told."""
@@ -116,6 +131,18 @@ class Internet:
     def mend(self) -> None:
         """Put it up again."""
         _run("ip", "-n", self.gateway.name, "link", "set", "lan", "up")
+
+    def silence(self) -> None:
+        """Have the gateway drop all that would pass, either way, and say nothing."""
+        _run(*self.gateway.prefix, "nft", "-f", "-", typed=_SILENCE)
+
+    def let_through(self) -> None:
+        """Have it let through again what it did before."""
+        _run(*self.gateway.prefix, "nft", "delete", "table", "inet", "silence")
+
+    def forget_connections(self) -> None:
+        """Have the device lose its connections to the controller, as with a radio that is reset."""
+        _run(*self.device.prefix, "ss", "-K", "-t", "dst", self.controller.address)
 
     def narrow(self, kbits: int) -> None:
         """Let no more than so many kbit/s through the gateway in each direction, with a modem's deep buffer."""
@@ -137,8 +164,8 @@ class Internet:
 
 
 @contextmanager
-def internet() -> Iterator[Internet]:
-    """Make the three, wire them up, and take them away again."""
+def internet(*, slow: bool = False) -> Iterator[Internet]:
+    """Make the three, wire them up, and take them away again. Where `slow`, the device's wire can be slowed down."""
     stem = f"skerry-{os.getpid()}-{next(_NUMBERS)}"
     net = Internet(
         Namespace(f"{stem}-controller", "203.0.113.1"),
@@ -151,17 +178,32 @@ def internet() -> Iterator[Internet]:
             _run("ip", "netns", "add", space.name)
             made.append(space.name)
             _run("ip", "-n", space.name, "link", "set", "lo", "up")
-        _wire(net)
-        yield net
+        with _last_wire(net, slow=slow) as wire:
+            _wire(net)
+            yield replace(net, wire=wire)
     finally:
         for name in made:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, timeout=20, check=False)
 
 
+@contextmanager
+def _last_wire(net: Internet, *, slow: bool) -> Iterator[subprocess.Popen[str] | None]:
+    """Lay the wire between gateway and device."""
+    gateway, device = net.gateway.name, net.device.name
+    if not slow:
+        _run("ip", "link", "add", "lan", "netns", gateway, "type", "veth", "peer", "name", "eth0", "netns", device)
+        yield None
+        return
+    command = [sys.executable, str(_SLOW_WIRE), gateway, "lan", device, "eth0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as wire:
+        assert wire.stdout
+        assert wire.stdout.readline() == "ready\n"
+        yield wire  # it ends with its standard input, which is closed here
+
+
 def _wire(net: Internet) -> None:
     controller, gateway, device = net.controller.name, net.gateway.name, net.device.name
     _run("ip", "link", "add", "wan", "netns", controller, "type", "veth", "peer", "name", "wan", "netns", gateway)
-    _run("ip", "link", "add", "lan", "netns", gateway, "type", "veth", "peer", "name", "eth0", "netns", device)
     for name, link, address in (
         (controller, "wan", f"{net.controller.address}/24"),
         (gateway, "wan", f"{net.gateway.address}/24"),

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyotp
+from cryptography import x509
 
 from tests.harness.empty_home import with_empty_homes
 from tests.harness.running_program import BIN, PATIENCE, RunningProgram, clean_environment
@@ -160,10 +162,12 @@ class RealCluster:
         proxy = settings["proxy_service"]
         proxy["listen_addr"], proxy["tunnel_listen_addr"] = self.address("ssh"), self.address("tunnel")
         proxy["web_listen_addr"], settings["auth_service"]["listen_addr"] = self.address("web"), self.address("api")
+        if settings["mqtt"].get("broker", "mosquitto") == "mosquitto":
+            settings["mqtt"]["listen_addr"] = self.address("mqtt")
         self.config.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
     def address(self, door: str) -> str:
-        """Return ``HOST:PORT`` of the door ``web``, ``ssh``, ``tunnel`` or ``api``."""
+        """Return ``HOST:PORT`` of the door ``web``, ``ssh``, ``tunnel``, ``api`` or ``mqtt``."""
         host, port = json.loads((self.data_dir / "addresses.json").read_text(encoding="utf-8"))[door]
         return f"{host}:{port}"
 
@@ -173,6 +177,28 @@ class RealCluster:
     def role_pid(self, role: str) -> int:
         """Return the pid of the role process that was started last."""
         return int(self.controller.find(rf"\] {role} started, pid (\d+)")[-1][1])
+
+    def rotate(self, kind: str, phase: str) -> None:
+        """Enter a phase of an authority's rotation, and wait until the doors show what it brings."""
+        mark = self.controller.mark()
+        self.tctl("auth", "rotate", f"--type={kind}", f"--phase={phase}")
+        if kind == "tls":
+            signing = x509.load_pem_x509_certificate(self.tctl("auth", "export", "--type=tls").stdout.encode())
+            self._await_certificate_by(signing)
+        elif kind == "host" and phase in {"update_servers", "rollback"}:
+            self.controller.await_line("the proxy's host certificate is renewed", since=mark)
+
+    def _await_certificate_by(self, signing: x509.Certificate) -> None:
+        """Wait until the web door's certificate is by that authority: the log does not tell whose a changed one is."""
+        deadline = time.monotonic() + PATIENCE
+        while self._shown().issuer != signing.subject:
+            assert time.monotonic() < deadline, "the web door still shows a certificate by another authority"
+            time.sleep(0.1)
+
+    def _shown(self) -> x509.Certificate:
+        """Return the certificate that the web door shows right now."""
+        host, _, port = self.address("web").rpartition(":")
+        return x509.load_pem_x509_certificate(ssl.get_server_certificate((host, int(port)), timeout=PATIENCE).encode())
 
     def tctl(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run one of the admin's commands to its end, and see that it ends with `status`."""

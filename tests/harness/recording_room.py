@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent.accounts import Account, admit
 from edge_agent.child import Children, Ended, Program, Terminal, TerminalSize
+from edge_agent.clock import Clock
 from edge_agent.courier import Address, Courier
 from edge_agent.identity import Identity
 from edge_agent.recorder import Recorder, Subject
@@ -177,8 +178,9 @@ async def recording_room(
     def report(kind: EventKind, fields: Mapping[str, Json]) -> None:
         reported.append((kind.name, fields))
 
-    courier = Courier(Address("127.0.0.1", 1, "nobody", (), ("", "")), children)
-    terms = Terms(controller.directory, identity.granted.recording, courier)
+    clock = Clock(controller.directory)
+    courier = Courier(lambda: Address("127.0.0.1", 1, "nobody", (), ("", "")), children, span=clock.span)
+    terms = Terms(controller.directory, identity.granted.recording, courier, clock)
     spool = Spool(directory, quota=quota, min_free=min_free)
     node: dict[str, Json] = {"server_id": identity.granted.node_id, "server_hostname": identity.granted.name}
     studio = Studio(identity, spool, terms, node=node, report=report, stall=stall)

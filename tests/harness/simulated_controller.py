@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 import time
@@ -44,21 +45,17 @@ from cryptography.x509.oid import NameOID
 from protocol import endpoints, limits
 from protocol.certificates import (
     CertificateOrder,
-    HostIdentity,
-    SshCertificate,
-    judge_host_certificate,
-    node_order,
     proxy_order,
     user_order,
 )
-from protocol.decision import Granted, Refused
+from protocol.endorsement import Endorsed
 from protocol.events import BY_CODE, BadEventError, check_event
 from protocol.messages import EventBatch, EventReceipt, JoinReply, JoinRequest, MessageError, NodeEvent, join_statement
-from protocol.names import ClusterName, Login, NodeId, RoleName, UserName
+from protocol.names import ClusterName, Login, RoleName, UserName
 from protocol.recording import cipher
 from protocol.recordings import Mode, RecordingTerms
-from protocol.ssh.certificate import key_blob
-from protocol.ssh.gate import Gate
+from tests.harness.simulated_renewals import Renewals
+from tests.harness.simulated_tunnel_door import TunnelDoor
 
 CLUSTER = ClusterName("simulated")
 RECORDING_KEY_ID = "00000000-0000-4000-8000-00000000000a"
@@ -168,7 +165,11 @@ class SimulatedController:
         fixed_labels: the only labels a node gets; None for those it claims.
         tunnel_words: a reason with which the tunnel door ends each connection; empty to serve.
         mode: how sessions are recorded; None for a controller that knows nothing of recordings.
+        policy: the policy document that the machine API tells; None for a controller that has none.
+        node_document: what it tells beside that of the node which asks.
         recording_key: the private half of the key that recordings are locked for.
+        mqtt_address: where nodes that join are told the broker is; empty for nowhere.
+        renewals: how nodes renew their certificates here, and which authorities there are.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -183,8 +184,11 @@ class SimulatedController:
         self.fixed_labels: dict[str, str] | None = None
         self.api_is_down = False
         self.tunnel_words = ""
+        self.tunnel_farewell = ""  # said to whom it has let in, at once
         self.mode: Mode | None = "strict"
         self.record_input = False
+        self.policy: Endorsed | None = None
+        self.node_document: Endorsed | None = None
         self.recording_key, self._recording_public = cipher.generate()
         self.proxy_name: str = CLUSTER
         self.tunnel_refuses = False
@@ -201,6 +205,8 @@ class SimulatedController:
         self._doors: list[asyncio.Server] = []
         self._serial = 0
         self._proxy_key = Ed25519PrivateKey.generate()
+        self.renewals = Renewals(self)
+        self.mqtt_address = ""
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -208,15 +214,29 @@ class SimulatedController:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulated controller", daemon=True)
         self._thread.start()
-        self.web_port = self._serve_https(_web_handler(self), ["localhost"], client_ca=False)
-        self.api_port = self._serve_https(_api_handler(self), [f"api.{CLUSTER}"], client_ca=True)
+        self._open_https()
         self.open_tunnel_door()
         return self
 
-    def stop(self) -> None:
+    def _open_https(self) -> None:
+        self.web_port = self._serve_https(_web_handler(self), ["localhost"], self.web_port, client_ca=False)
+        self.api_port = self._serve_https(_api_handler(self), [f"api.{CLUSTER}"], self.api_port, client_ca=True)
+
+    def _close_https(self) -> None:
         for server in self._servers:
             server.shutdown()
             server.server_close()
+        self._servers.clear()
+
+    def reopen(self) -> None:
+        """Open every door anew, with certificates of today's authorities."""
+        self.close_tunnel_door()
+        self._close_https()
+        self._open_https()
+        self.open_tunnel_door()
+
+    def stop(self) -> None:
+        self._close_https()
         self.close_tunnel_door()
         self.run(self._close_doors())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -268,7 +288,7 @@ class SimulatedController:
             roles=tuple(RoleName(role) for role in roles),
             logins=tuple(Login(login) for login in logins),
             ttl=ttl,
-            serial=self._next_serial(),
+            serial=self.next_serial(),
             now=now or datetime.now(UTC),
         )
         key = Ed25519PrivateKey.generate()
@@ -286,13 +306,15 @@ class SimulatedController:
             path.write_text(f"@cert-authority * {public_line(self.host_ca)}\n")
         return path
 
-    def _next_serial(self) -> int:
+    def next_serial(self) -> int:
         self._serial += 1
         return self._serial
 
     # --- HTTPS ------------------------------------------------------------------------------------------------
 
-    def _serve_https(self, handler: type[BaseHTTPRequestHandler], names: list[str], *, client_ca: bool) -> int:
+    def _serve_https(
+        self, handler: type[BaseHTTPRequestHandler], names: list[str], port: int, *, client_ca: bool
+    ) -> int:
         key: EllipticCurvePrivateKey = generate_private_key(SECP256R1())
         sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         if not client_ca:
@@ -305,8 +327,8 @@ class SimulatedController:
         context.load_cert_chain(chain, private)
         if client_ca:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(cadata=self.tls_ca.pem)
-        server = _QuietServer(("127.0.0.1", 0), handler)
+            context.load_verify_locations(cadata="\n".join(self.renewals.tls_authorities()))
+        server = _QuietServer(("127.0.0.1", port), handler)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -321,25 +343,9 @@ class SimulatedController:
         host_key: Any = load_ssh_public_key(request.ssh_public_key.encode())
         statement = join_statement(token, request.ssh_public_key, request.tls_request)
         host_key.verify(base64.b64decode(request.proof), statement)
-        node_id, now = NodeId(str(uuid.uuid4())), datetime.now(UTC)
-        order = node_order(
-            node_id=node_id, name=request.name, cluster=CLUSTER, generation=1, serial=self._next_serial(), now=now
-        )
-        asked = x509.load_pem_x509_csr(request.tls_request.encode())
-        reply = JoinReply(
-            node_id=node_id,
-            name=request.name,
-            cluster_name=CLUSTER,
-            labels=dict(request.labels if self.fixed_labels is None else self.fixed_labels),
-            host_certificate=sign_ssh(order, request.ssh_public_key, self.host_ca),
-            tls_certificate=self.tls_ca.issue(node_id, asked.public_key(), []),
-            user_authorities=(public_line(self.user_ca),),
-            host_authorities=(public_line(self.host_ca),),
-            tls_authorities=(self.tls_ca.pem,),
-            tunnel_address=f":{self.tunnel_port}",
-            api_address=f":{self.api_port}",
-            recording=self.recording_terms(),
-        )
+        labels = dict(request.labels if self.fixed_labels is None else self.fixed_labels)
+        node = self.renewals.enrol(request, labels)
+        reply = self.renewals.certify(node, request.tls_request, with_policy=self.renewals.tells_at_join)
         self.joins.append(request)
         return reply
 
@@ -391,13 +397,13 @@ class SimulatedController:
 
     async def _open_tunnel_door(self) -> None:
         name = ClusterName(self.proxy_name)
-        order = proxy_order(cluster=name, hosts=("127.0.0.1",), serial=self._next_serial(), now=datetime.now(UTC))
+        order = proxy_order(cluster=name, hosts=("127.0.0.1",), serial=self.next_serial(), now=datetime.now(UTC))
         private = self._proxy_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         certificate = sign_ssh(order, public_line(self._proxy_key), self.host_ca)
         self._tunnel_server = await asyncssh.listen(
             "127.0.0.1",
             self.tunnel_port,
-            server_factory=lambda: _TunnelDoor(self),
+            server_factory=lambda: TunnelDoor(self),
             server_host_keys=[(asyncssh.import_private_key(private), asyncssh.import_certificate(certificate))],
             password_auth=False,
             kbdint_auth=False,
@@ -465,52 +471,6 @@ class SimulatedController:
             server.close()
 
 
-class _TunnelDoor(asyncssh.SSHServer):
-    def __init__(self, controller: SimulatedController) -> None:
-        self._controller = controller
-        self._gate: Gate[HostIdentity] = Gate(self._judge)
-        self._connection: asyncssh.SSHServerConnection
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-        self._gate.guard(conn)
-        self._controller.tunnel_count += 1
-        self._controller.happened()
-
-    def begin_auth(self, username: str) -> bool:  # noqa: ARG002 - the library's signature
-        if self._controller.tunnel_words:
-            self._connection.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, self._controller.tunnel_words)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the library's signature
-        tunnels = self._controller.tunnels
-        for node_id in [node_id for node_id, conn in tunnels.items() if conn is self._connection]:
-            del tunnels[node_id]
-        self._controller.happened()
-
-    def public_key_auth_supported(self) -> bool:
-        return True
-
-    def _judge(self, certificate: SshCertificate, username: str) -> Granted[HostIdentity] | Refused:
-        if self._controller.tunnel_refuses:
-            return Refused("the node is locked")
-        authorities = (key_blob(public_line(self._controller.host_ca)),)
-        answer = judge_host_certificate(certificate, authorities=authorities, now=datetime.now(UTC), role="node")
-        if isinstance(answer, Granted) and answer.value.node_id != username:
-            return Refused("another node's name")
-        if isinstance(answer, Granted):
-            self._controller.node_names[username] = certificate.principals[2]
-        return answer
-
-    def server_requested(self, listen_host: str, listen_port: int) -> bool | asyncssh.SSHListener:
-        identity = self._gate.identity
-        if self._controller.tunnel_takes_no_forward or identity is None or (listen_host, listen_port) != ("node", 3022):
-            return False
-        self._controller.tunnels[str(identity.node_id)] = self._connection
-        self._controller.happened()
-        return asyncssh.SSHListener()
-
-
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -555,9 +515,19 @@ def _web_handler(simulated: SimulatedController) -> type[BaseHTTPRequestHandler]
                 self._reply(simulated.answer.status, error, simulated.answer.headers)
                 return
             try:
-                self._reply(200, simulated.take_join(body).to_dict())
+                if self.path.startswith(endpoints.RENEW.path):
+                    answer = simulated.renewals.answer(self.path, body)
+                    self._reply(*answer) if answer else self._lose()
+                else:
+                    self._reply(200, simulated.take_join(body).to_dict())
             except MessageError as err:
                 self._reply(403, {"error": {"message": str(err)}})
+
+        def _lose(self) -> None:
+            """Have the answer be lost on its way."""
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            simulated.happened()
 
     return WebHandler
 
@@ -571,6 +541,9 @@ def _api_handler(simulated: SimulatedController) -> type[BaseHTTPRequestHandler]
             terms = simulated.recording_terms()
             if simulated.api_is_down:
                 self._reply(503, {"error": {"message": "not now"}}, {"Retry-After": "1"})
+            elif self.path == endpoints.POLICY.path and simulated.policy:
+                own = simulated.node_document
+                self._reply(200, {**simulated.policy.to_dict(), "node": own.to_dict() if own else None})
             elif self.path != endpoints.RECORDING_TERMS.path or terms is None:
                 self._reply(404, {"error": {"message": "no such thing here"}})
             else:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol import names
 from protocol.certificates import UserIdentity, judge_user_certificate, node_order, proxy_order, user_order
-from protocol.messages import ErrorReply, NodeEntry, NodeList, Ping, SignInReply, SignInRequest
+from protocol.messages import ErrorReply, NodeEntry, NodeList, NodeStatus, Ping, SignInReply, SignInRequest
 from protocol.names import Login, NodeId, NodeName, RoleName
 from protocol.pins import certificate_pin
 from protocol.secret import Secret
@@ -40,6 +40,7 @@ CLUSTER = names.parse_cluster_name("harbour")
 PASSWORD = "insecure correct horse"
 OTP = "123456"
 TOKEN = names.parse_token("insecure-session-token")
+SINCE = 1795341600000  # of every node's status: 22 November 2026, 10:00 UTC
 UNIFORM = "invalid username, password or second factor"
 
 
@@ -52,9 +53,10 @@ class SimulatedNode:
     labels: dict[str, str]
     config: Path
     environment: dict[str, str]
+    status: NodeStatus = "unknown"
 
     def entry(self) -> NodeEntry:
-        return NodeEntry(self.node_id, self.name, "⟵ Tunnel", self.labels)
+        return NodeEntry(self.node_id, self.name, "⟵ Tunnel", self.labels, self.status, SINCE)
 
 
 @dataclass
@@ -69,6 +71,7 @@ class SimulatedProxy:
         channels: what the client door was asked to open.
         traps: names on which it drops the connection instead of answering.
         recordings: the recordings that the web door shows.
+        further_anchors: what follows its own authority in the bundle that the web door hands out, PEM.
     """
 
     folder: Path
@@ -81,6 +84,7 @@ class SimulatedProxy:
     traps: set[str] = field(default_factory=set)
     nodes: list[SimulatedNode] = field(default_factory=list)
     signed_out: bool = False
+    further_anchors: str = ""
     recordings: SimulatedRecordings = field(default_factory=SimulatedRecordings)
 
     def __post_init__(self) -> None:
@@ -176,7 +180,7 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/ping":
             self._answer(200, Ping(CLUSTER, "0", f":{proxy.ssh_port}", ":0", ":0").to_dict())
         elif self.path == "/v1/authorities":
-            self._answer(200, {"anchors": proxy.web_ca.pem})
+            self._answer(200, {"anchors": proxy.web_ca.pem + proxy.further_anchors})
         elif self.path == "/v1/nodes" and self._signed_in():
             self._answer(200, NodeList(tuple(node.entry() for node in proxy.nodes)).to_dict())
         elif self.path.startswith("/v1/recordings") and self._signed_in():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.namespaces import Internet, internet
+from tests.harness.namespaces import Internet
 from tests.harness.real_cluster import LOGIN, Person, RealCluster
 from tests.harness.running_program import RunningProgram
 
@@ -19,26 +19,6 @@ print("listening on", door.getsockname()[1], flush=True)
 while True:
     door.accept()[0].close()
 """
-
-
-@pytest.fixture
-def net() -> Iterator[Internet]:
-    with internet() as made:
-        yield made
-
-
-@pytest.fixture
-def far_cluster(net: Internet, make_cluster: Callable[..., RealCluster]) -> RealCluster:
-    """A controller on the usual ports of a host of its own."""
-    proxy = {
-        "listen_addr": "0.0.0.0:3023",
-        "tunnel_listen_addr": "0.0.0.0:3024",
-        "web_listen_addr": "0.0.0.0:3080",
-        "public_addr": f"{net.controller.address}:3080",
-    }
-    sections = {"proxy_service": proxy, "auth_service": {"cluster_name": "harbour", "listen_addr": "0.0.0.0:3025"}}
-    cluster = make_cluster(sections, prefix=net.controller.prefix, host="0.0.0.0")  # noqa: S104 - of its own namespace
-    return cluster.start()
 
 
 @pytest.fixture

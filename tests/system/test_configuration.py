@@ -175,8 +175,9 @@ def quick_start(make_cluster: Callable[..., RealCluster], tmp_path: Path) -> Rea
 def start_quickly(cluster: RealCluster, tmp_path: Path) -> RealCluster:
     text = re.sub(r'"[0-9.]+:30\d\d"', '"127.0.0.1:0"', QUICK_START)
     text = text.replace("/path/", f"{tmp_path}/").replace("/var/lib/skerry", str(cluster.data_dir))
-    # Its own node takes this host's name. The MQTT door has no port of its own in here and is not opened yet.
-    cluster.config.write_text(text)
+    # Its own node takes this host's name. The broker's address, which the quick start leaves to the default, is said:
+    # other tests may have that port.
+    cluster.config.write_text(text + 'mqtt: {listen_addr: "127.0.0.1:0"}\n')
     cluster.certificate = (tmp_path / "localhost.crt").read_text()
     return cluster.start()
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.harness.real_cluster import LOGIN, RealCluster
+from tests.harness.standings import until_status
 from tests.system.conftest import Harbour
 
 pytestmark = pytest.mark.system
@@ -77,9 +78,11 @@ def test_device_that_went_away_is_offline_since_then_and_stays_listed(cluster: R
     mark = cluster.controller.mark()
     agent.program.stop()
     cluster.controller.await_line(f"node {agent.node_id} disconnected", since=mark)
+    until_status(cluster, agent, "offline")
     said = complaint(cluster.tsh(alice, "ssh", f"{LOGIN}@edge-1", "true"))
     assert re.fullmatch(
-        r'ERROR: node "edge-1" is offline since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d+ seconds? ago\): '
+        r'ERROR: node "edge-1" is offline since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d+ seconds? ago\)'
+        r"(, the agent was stopped)?: "
         r"it is reachable again as soon as it connects\n",
         said,
     ), said

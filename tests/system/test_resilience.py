@@ -132,7 +132,7 @@ def test_session_that_outlasts_the_drain_time_is_ended(make_cluster: Callable[..
     assert cluster.controller.await_end() == 0
     _, err = session.communicate(timeout=20)
     assert session.returncode == 255
-    assert err.startswith(b"Connection to edge-1 ")
+    assert err == b"ERROR: the proxy closed the connection: the controller is stopping\n"
     await_pid_end(child)
 
 
@@ -196,3 +196,18 @@ def test_two_agents_cannot_run_on_one_data_directory(harbour: Harbour) -> None:
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
     assert done.returncode == 1
     assert done.stderr == f"ERROR: {folder}: another agent runs on this data directory\n".encode()
+
+
+def test_a_role_that_comes_back_goes_by_the_settings_that_the_controller_was_started_with(cluster: RealCluster) -> None:
+    cluster.start_agent("edge-1")
+    before = cluster.events("policy.update")
+    settings = json.loads(cluster.config.read_text(encoding="utf-8"))
+    settings["auth_service"] |= {"locking_mode": "strict", "record_session": "strict"}
+    cluster.config.write_text(json.dumps(settings), encoding="utf-8")
+    mark = cluster.controller.mark()
+    for role in ("web", "presence"):
+        os.kill(cluster.role_pid(role), signal.SIGKILL)
+        cluster.controller.await_line(rf"\] {role} started, pid", since=mark)
+    cluster.controller.await_line(r"connected to the broker", since=mark)
+    cluster.start_agent("edge-2")  # both have made the document by then
+    assert cluster.events("policy.update") == before
