@@ -102,8 +102,8 @@ HEARTBEAT_INTERVAL = timedelta(seconds=30)
 HEARTBEAT_MIN_SECONDS = 5
 HEARTBEAT_MAX_SECONDS = 3600
 # The broker gives a silent client up after one and a half of what it was told (MQTT 3.1.1 section 3.1.2.10); with the
-# second that it takes to look, a link that died silently is told within 45 s.
-MQTT_KEEPALIVE = HEARTBEAT_INTERVAL - timedelta(seconds=1)
+# five seconds that it takes to look, a link that died silently is told within 45 s.
+MQTT_KEEPALIVE = HEARTBEAT_INTERVAL - timedelta(seconds=4)
 # What was sent and not acknowledged by the peer's system for so long: the link is dead (TCP_USER_TIMEOUT).
 LINK_SILENCE_MAX = timedelta(seconds=20)
 # While heartbeats tell that the link lives, the tunnel itself is asked so rarely: its NAT entry must not be forgotten.

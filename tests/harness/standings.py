@@ -35,8 +35,8 @@ def until_status(cluster: RealCluster, agent: Agent, status: str, patience: floa
     return until(cluster, agent, lambda found: found["status"] == status, patience)
 
 
-def until_at_work(cluster: RealCluster, agent: Agent, patience: float = PATIENCE) -> dict[str, Any]:
-    """Wait until the node is online and its heart has beaten with the tunnel up."""
+def until_at_work(cluster: RealCluster, agent: Agent, patience: float = 2 * PATIENCE) -> dict[str, Any]:
+    """Wait until the node is online and its heart has beaten with the tunnel up: the second time, at the latest."""
 
     def is_so(found: dict[str, Any]) -> bool:
         return found["status"] == "online" and (found["heartbeat"] or {}).get("tunnel") is True

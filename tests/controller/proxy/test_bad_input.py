@@ -80,7 +80,7 @@ async def test_garbage_is_closed_with_one_line_and_the_next_client_is_served(
 async def test_whoever_dawdles_is_closed_when_the_grace_is_over(
     door: str, habit: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "PROXY")
+    caplog.set_level("DEBUG", "PROXY")
     async with running_proxy(tmp_path, login_grace=GRACE) as lab:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(lab, door))
         began = time.monotonic()

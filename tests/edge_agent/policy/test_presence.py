@@ -36,12 +36,12 @@ def test_usual_interval_has_the_usual_keepalive() -> None:
 @given(_INTERVALS)
 def test_broker_waits_for_a_heartbeat_and_some_time_beyond(interval: int) -> None:
     waits = 1.5 * keepalive(interval)
-    assert waits > 1.3 * interval
+    assert waits > 1.2 * interval
     assert keepalive(interval) < 2**16, "it has two bytes in MQTT"
 
 
 def test_silent_link_is_given_up_within_forty_five_seconds() -> None:
-    assert 1.5 * keepalive(30) + 1 <= 45
+    assert 1.5 * keepalive(30) + 5 <= 45
 
 
 @pytest.mark.parametrize(
