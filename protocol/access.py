@@ -53,19 +53,26 @@ class Role:
         node_labels: every one of these must match; ``{"*": "*"}`` matches any node, nothing matches none.
         own_logins: whether the user's own logins are allowed.
         sees_recordings: whether every session's recording may be seen, not only those of sessions one took part in.
+        sees_audit: whether the audit log may be read.
+        administers: whether users, tokens, nodes and locks may be managed. It opens no device.
     """
 
     node_labels: Mapping[str, str] = field(default_factory=dict)
     own_logins: bool = False
     sees_recordings: bool = False
+    sees_audit: bool = False
+    administers: bool = False
 
 
 ACCESS = RoleName("access")
 AUDITOR = RoleName("auditor")
-# Until roles as YAML arrive there are two: a user's own logins, on every node; and every recording, on no node.
+ADMIN = RoleName("admin")
+# Until roles as YAML arrive there are three: a user's own logins, on every node; every recording, on no node; and
+# the cluster's affairs, on no node either. People may hold several.
 PRESET_ROLES: Mapping[RoleName, Role] = {
     ACCESS: Role(node_labels={ANY: ANY}, own_logins=True),
-    AUDITOR: Role(sees_recordings=True),
+    AUDITOR: Role(sees_recordings=True, sees_audit=True),
+    ADMIN: Role(sees_audit=True, administers=True),
 }
 
 
@@ -81,6 +88,16 @@ def parse_roles(text: str) -> tuple[RoleName, ...]:
 def are_logins_used(roles: Iterable[RoleName], known: Mapping[RoleName, Role] = PRESET_ROLES) -> bool:
     """Tell whether somebody with `roles` can do anything with logins of their own."""
     return any(known[name].own_logins for name in roles if name in known)
+
+
+def administers(roles: Iterable[RoleName], known: Mapping[RoleName, Role] = PRESET_ROLES) -> bool:
+    """Tell whether somebody with `roles` manages the cluster."""
+    return any(known[name].administers for name in roles if name in known)
+
+
+def sees_audit(roles: Iterable[RoleName], known: Mapping[RoleName, Role] = PRESET_ROLES) -> bool:
+    """Tell whether somebody with `roles` may read the audit log."""
+    return any(known[name].sees_audit for name in roles if name in known)
 
 
 def _labels_match(wanted: Labels, labels: Labels) -> bool:

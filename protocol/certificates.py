@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from protocol import limits, names
+from protocol.addresses import split_address
 from protocol.decision import Granted, Refused
 from protocol.names import ClusterName, Login, NodeId, NodeName, RoleName, UserName
 
@@ -25,6 +26,10 @@ HostRole = Literal["node", "proxy"]
 
 USER_EXTENSION = "user@skerry"
 ROLES_EXTENSION = "roles@skerry"
+# Where the person is, ``HOST:PORT``: in certificates that the web process shows at the proxy's door in their place.
+ORIGIN_EXTENSION = "origin@skerry"
+# The one node that such a certificate is good for, which the proxy heeds.
+NODE_EXTENSION = "node@skerry"
 HOST_ROLE_EXTENSION = "role@skerry"
 GENERATION_EXTENSION = "generation@skerry"
 
@@ -81,7 +86,12 @@ class CertificateOrder:
 
 @dataclass(frozen=True, slots=True)
 class UserIdentity:
-    """A person, as a good user certificate names them."""
+    """A person, as a good user certificate names them.
+
+    Attributes:
+        origin: where the person is, by the controller's own word; None where the peer is the person's own client.
+        node: the only node that the certificate is good for; None for every one that the person may open.
+    """
 
     user: UserName
     roles: tuple[RoleName, ...]
@@ -90,6 +100,8 @@ class UserIdentity:
     issued: datetime
     valid_before: datetime
     permissions: frozenset[str]
+    origin: tuple[str, int] | None = None
+    node: NodeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,20 @@ def node_principals(node_id: NodeId, name: NodeName, cluster: ClusterName) -> tu
     return (node_id, f"{node_id}.{cluster}", name, f"{name}.{cluster}")
 
 
-def user_order(
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """What narrows a certificate that the web process uses in a person's place.
+
+    Attributes:
+        origin: where the person is, ``HOST:PORT``; empty where that is not known.
+        node: where the way leads.
+    """
+
+    origin: str
+    node: NodeId
+
+
+def user_order(  # noqa: PLR0913 - what a user certificate says
     *,
     user: UserName,
     roles: tuple[RoleName, ...],
@@ -124,13 +149,18 @@ def user_order(
     ttl: timedelta,
     serial: int,
     now: datetime,
+    stand_in: StandIn | None = None,
 ) -> CertificateOrder:
     """Return the order for a user certificate; `ttl` is held between the profile's least and most.
 
-    Somebody without logins, such as an auditor, gets one principal that is no login.
+    Somebody without logins, such as an auditor, gets one principal that is no login. `stand_in` is given for a
+    certificate that the web process itself is going to use: good for a terminal and files on one node, no forwarding.
     """
     lifetime = min(max(ttl, limits.USER_CERTIFICATE_MIN), limits.USER_CERTIFICATE_MAX)
-    extensions = dict.fromkeys(USER_PERMISSIONS, "") | {USER_EXTENSION: user, ROLES_EXTENSION: ",".join(roles)}
+    permissions = (PERMIT_PTY,) if stand_in else USER_PERMISSIONS
+    extensions = dict.fromkeys(permissions, "") | {USER_EXTENSION: user, ROLES_EXTENSION: ",".join(roles)}
+    if stand_in is not None:
+        extensions |= {NODE_EXTENSION: stand_in.node} | ({ORIGIN_EXTENSION: stand_in.origin} if stand_in.origin else {})
     return CertificateOrder(
         kind="user",
         key_id=user,
@@ -205,6 +235,8 @@ def judge_user_certificate(
         user = names.parse_user_name(certificate.extensions.get(USER_EXTENSION, b"").decode())
         roles = _parse_roles(certificate.extensions.get(ROLES_EXTENSION, b"").decode())
         logins = read_logins(certificate.principals)
+        origin = _parse_origin(certificate.extensions.get(ORIGIN_EXTENSION, b"").decode())
+        node = _parse_node(certificate.extensions.get(NODE_EXTENSION, b"").decode())
     except ValueError:
         return Refused("it does not name a user, roles and logins", "K5")
     if not certificate.principals:
@@ -221,8 +253,18 @@ def judge_user_certificate(
             issued=certificate.valid_after + limits.CLOCK_LEEWAY,
             valid_before=certificate.valid_before,
             permissions=frozenset(USER_PERMISSIONS) & certificate.extensions.keys(),
+            origin=origin,
+            node=node,
         )
     )
+
+
+def _parse_origin(text: str) -> tuple[str, int] | None:
+    return split_address(text) if text else None
+
+
+def _parse_node(text: str) -> NodeId | None:
+    return names.parse_node_id(text) if text else None
 
 
 def read_logins(principals: Iterable[str]) -> tuple[Login, ...]:

@@ -51,3 +51,14 @@ def describe_duration(span: timedelta) -> str:
             count = seconds // size
             return f"{count} {word}" + ("" if count == 1 else "s")
     return f"{seconds} second" + ("" if seconds == 1 else "s")
+
+
+def brief_duration(seconds: int) -> str:
+    """Return a span as a table has room for: its two largest units, such as ``3d 4h``, ``5m 2s``, ``0s``."""
+    left = min(seconds, int(timedelta.max.total_seconds()))
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+    return " ".join([part for part in parts[:2] if not part.startswith("0")]) or "0s"

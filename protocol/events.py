@@ -52,6 +52,15 @@ USER_DELETE = _kind("user.delete", "T1004I", "user name")
 USER_PASSWORD_CHANGE = _kind("user.password_change", "T1005I", "user", "addr.remote")
 INVITE_REFUSED = _kind("user.invite", "SK003W", "success error addr.remote", "user name")
 MFA_ADD = _kind("mfa.add", "T1006I", "user mfa_device_name mfa_device_type mfa_device_uuid", "addr.remote")
+MFA_DELETE = _kind("mfa.delete", "T1007I", "user mfa_device_name mfa_device_type mfa_device_uuid", "addr.remote")
+USER_UPDATE = _kind("user.update", "T1003I", "user name roles logins", "before")
+PASSWORD_CHANGE_FAILED = _kind("user.password_change", "SK004W", "user success error addr.remote", "check")
+MFA_FAILED = _kind("mfa.add", "SK005W", "user success error addr.remote", "check mfa_device_name")
+MFA_DELETE_FAILED = _kind("mfa.delete", "SK008W", "user success error addr.remote", "check mfa_device_name")
+USER_SIGN_IN_ENDED = _kind("user.sign_in_ended", "SK006I", "user name", "addr.remote client")
+# Somebody signed in asked for what only an admin or auditor may have.
+ACCESS_DENIED = _kind("access.denied", "SK007W", "user success error addr.remote", "method path check count")
+AUDIT_EXPORT = _kind("audit.export", "SK022I", "user count", "addr.remote filter")
 RESET_CREATE = _kind("reset_password_token.create", "T6000I", "user name ttl")
 CERT_CREATE = _kind("cert.create", "TC000I", "user cert_type serial expires", "roles logins addr.remote")
 JOIN_TOKEN_CREATE = _kind(
@@ -103,12 +112,19 @@ SESSION_UNRECORDABLE = _kind(
     from_node=True,
 )
 SESSION_START = _kind("session.start", "T2000I", _SESSION, "size initial_command interactive", from_node=True)
+SESSION_JOIN = _kind("session.join", "T2001I", f"{_SESSION} mode participants", "owner size", from_node=True)
+SESSION_JOIN_FAILED = _kind("session.join", "SK038W", f"{_SESSION} success error check", "mode", from_node=True)
+SESSION_LEAVE = _kind("session.leave", "T2003I", f"{_SESSION} mode participants", "owner reason", from_node=True)
 SESSION_END = _kind(
     "session.end",
     "T2004I",
     f"{_SESSION} interactive participants session_start session_stop",
     "exitCode exitSignal reason",
     from_node=True,
+)
+# The controller was told to end a session; whether it did, the node tells.
+SESSION_END_ORDERED = _kind(
+    "session.end_ordered", "SK049I", "user sid login server_id server_hostname", "addr.remote participants"
 )
 EXEC = _kind("exec", "T3002I", f"{_SESSION} command exitCode", "exitError", from_node=True)
 EXEC_FAILED = _kind("exec", "T3002E", f"{_SESSION} command exitError", "exitCode", from_node=True)
@@ -123,6 +139,17 @@ PORT_FORWARD_FAILED = _kind(
 AUTH_FAILED = _kind(
     "auth", "T3007W", "success error addr.remote", "user login server_id server_hostname door check", from_node=True
 )
+# A file that a person moved in the browser, by the controller's own hand.
+FILE_UPLOAD = _kind("scp", "T3005I", "user login server_id server_hostname action path", "bytes sid addr.remote")
+FILE_UPLOAD_FAILED = _kind(
+    "scp", "T3005E", "user login server_id server_hostname action path error", "bytes sid addr.remote check"
+)
+FILE_DOWNLOAD = _kind("scp", "T3004I", "user login server_id server_hostname action path", "bytes sid addr.remote")
+FILE_DOWNLOAD_FAILED = _kind(
+    "scp", "T3004E", "user login server_id server_hostname action path error", "bytes sid addr.remote check"
+)
+# The browser's terminal was not opened: what the ticket or the page it came from was lacking.
+TERMINAL_REFUSED = _kind("session.rejected", "SK039W", "user reason addr.remote", "server_id target check count")
 NODE_EVENT_REFUSED = _kind("node.event", "SK011W", "server_id success error", "addr.remote count")
 NODE_EVENTS_LOST = _kind("node.events_lost", "SK012W", "server_id server_hostname count", "", from_node=True)
 

@@ -40,6 +40,10 @@ TOTP_SKEW_STEPS = 1
 # A spent code is remembered longer than any clock here could still accept it: every step the skew
 # admits, before and after, the leeway between clocks, and one step of margin.
 TOTP_MEMORY = TOTP_PERIOD * (2 * TOTP_SKEW_STEPS + 2) + CLOCK_LEEWAY
+# Authenticator apps of one person, and how long one that is being set up may take.
+FACTORS_PER_USER = 10
+FACTOR_NAME_MAX_CHARS = 40
+FACTOR_SETUP_TTL = timedelta(minutes=15)
 
 # --- devices ----------------------------------------------------------------------------------------------------
 JOIN_TOKEN_TTL = timedelta(minutes=30)
@@ -122,8 +126,9 @@ PRESENCE_EVENTS_PER_HOUR = 6
 PRESENCE_WATCH = timedelta(minutes=5)
 NODE_STATE_MAX = 1024
 BEAT_MAX = 512
-# What one node may say; what is more is dropped, and the node muted for a while.
-MESSAGES_PER_MINUTE = 120
+# What one node may say; what is more is dropped, and the node muted for a while. Far more than an honest one says
+# whose sessions change all the time (LIVE_SESSIONS_GATHER).
+MESSAGES_PER_MINUTE = 240
 MESSAGES_BURST = 60
 MUTE = timedelta(minutes=10)
 MQTT_MESSAGE_MAX = 256 * 1024
@@ -144,10 +149,60 @@ POLICY_OUTRUN_AGAIN = timedelta(hours=1)
 POLICY_AHEAD_MAX = timedelta(minutes=5)
 # The policy document, as text; an endorsement of it fits MQTT_MESSAGE_MAX.
 POLICY_MAX = 200 * 1024
+# What a day of a node's heartbeats is kept as: the average of each of these spans.
+HISTORY_STEP = timedelta(minutes=10)
+HISTORY_SPAN = timedelta(days=1)
 
 # --- channels ---------------------------------------------------------------------------------------------------
 CHANNELS_PER_CONNECTION = 64
 FORWARD_TARGET_MAX_CHARS = 253
+
+# --- shared sessions ---------------------------------------------------------------------------------------------
+PARTIES_PER_SESSION = 32
+# Of these one person may have so many, and the last ones are kept for moderators: nobody can fill their own session so
+# that none can watch or end it.
+PARTIES_PER_USER = 8
+PARTIES_KEPT_FOR_MODERATORS = 4
+# One node's message about its live sessions: so many of them, in so many bytes. What is more is counted.
+LIVE_SESSIONS_MAX = 64
+LIVE_SESSIONS_SIZE_MAX = 32 * 1024
+# All nodes together, as the controller keeps and shows them: some 25,000 sessions. Beyond it they are only counted.
+LIVE_FLEET_SIZE_MAX = 8 * 1024 * 1024
+# Changes of who takes part, and of sizes, are gathered for so long before they are told.
+LIVE_SESSIONS_GATHER = timedelta(milliseconds=500)
+SESSION_NEWS_MAX = 16 * 1024
+# Of what a session printed last, so much is kept for who joins, and for who could not keep up.
+SCREEN_TAIL_MAX = 128 * 1024
+# What waits for one party; beyond it that one is behind. A peer that is behind holds the program for so long, where
+# others are there, and is then given the screen as it is by then; an observer is given that at once.
+PARTY_BEHIND = 256 * 1024
+PEER_PATIENCE = timedelta(seconds=1)
+
+# --- terminals in the browser ------------------------------------------------------------------------------------
+# What the web process shows at the proxy's door for one terminal: good until it is in.
+TERMINAL_CERTIFICATE_TTL = USER_CERTIFICATE_MIN
+# A ticket opens one WebSocket, once, and for so long.
+TICKET_TTL = timedelta(seconds=30)
+# What the browser may send in one message, and what may wait for it.
+SOCKET_MESSAGE_MAX = 256 * 1024
+SOCKET_BEHIND = 1024 * 1024
+TERMINALS_PER_USER = 20
+TERMINALS_PER_WORKER = 200
+# How often an open terminal looks whether its sign-in is still in force.
+TERMINAL_CHECK = timedelta(seconds=5)
+# What is typed or pasted and not read by the device yet: how much a page sends ahead, and what ends the terminal.
+TYPED_AHEAD = 128 * 1024
+TYPED_MAX = 1024 * 1024
+# A file that goes up or down in the browser.
+WEB_FILE_MAX = 512 * 1024 * 1024
+STREAMS_PER_WORKER = 500
+STREAMS_PER_USER = 30
+# How many connections to nodes the web process makes at the same time: to one node, and for one person.
+DIALS_PER_NODE = 4
+DIALS_PER_USER = 8
+# How many requests, of one person and in all, wait at the same time for a device to end a session.
+SESSION_ENDS_PER_USER = 2
+SESSION_ENDS_PER_WORKER = 4
 
 # --- the web and machine doors ----------------------------------------------------------------------------------
 HTTP_BODY_MAX = 256 * 1024
@@ -155,12 +210,21 @@ HTTP_REPLY_MAX = 64 * 1024 * 1024
 HTTP_TIMEOUT = timedelta(seconds=20)
 # A request's line, headers and body must have arrived by then.
 HTTP_REQUEST_GRACE = timedelta(seconds=10)
+# One page of a listing under /v1; tsh has all nodes at once.
+NODES_PAGE_MAX = 1000
+USERS_PAGE_MAX = 500
+TOKENS_PAGE_MAX = 500
+AUDIT_PAGE_MAX = 1000
 REQUESTS_PER_MINUTE = 60
 REQUESTS_BURST = 60
 
 # --- audit ------------------------------------------------------------------------------------------------------
 AUDIT_LINE_MAX = 64 * 1024
 AUDIT_FIELD_MAX_CHARS = 4096
+# One page of the log, and how many lines one question may look at; the answer says where to go on.
+AUDIT_PAGE = 100
+AUDIT_EXAMINED_MAX = 20_000
+AUDIT_EXPORT_MAX = 100_000
 EVENT_BATCH_MAX = 200
 # How far the numbers of a node's events may jump ahead of the last one held: an honest node that lost events to
 # a full queue jumps by far less, and a dishonest one must not use the numbers up.
@@ -205,6 +269,8 @@ RECORDING_COMMAND_LISTED = 200
 RECORDINGS_EXAMINED_MAX = 100_000
 # Who goes on reading a recording that needs no key is told to the audit log again after so long.
 RECORDING_ACCESS_AGAIN = timedelta(hours=1)
+# Who is refused the same thing for want of a role is told to the audit log again after so long, with how often it was.
+REFUSAL_AGAIN = timedelta(minutes=10)
 # How often a node asks what holds for recordings, beside each time its tunnel comes up.
 RECORDING_TERMS_INTERVAL = timedelta(hours=1)
 # Retention spares a recording that grew within this: its node may not have heard yet that it is held whole. One that is

@@ -1,17 +1,29 @@
-"""Nodes and recordings as people see them listed, by `tsh`, by `tctl`, and in what the proxy says of a node's name."""
+"""Nodes, sessions and recordings as people see them listed: by `tsh`, `tctl`, and the proxy where names are amiss."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from protocol import names
+from protocol.durations import describe_duration
 from protocol.events import Json
 from protocol.instants import format_instant, from_milliseconds
 from protocol.messages import NodeEntry
 from protocol.recordings import RecordingEntry
 from protocol.sizes import format_size
-from protocol.table import render_table
+from protocol.table import cut_text, escape_text, render_table
+
+if TYPE_CHECKING:  # `tsh ls` needs none of it
+    from protocol.fleet_sessions import SessionEntry
+    from protocol.live_sessions import LiveParty
+    from protocol.people import FactorEntry
+
+_COMMAND_WIDTH = 24
+# In a terminal that is narrower, sessions go by the beginning of their ids, where those differ: it names them as well.
+_ID_WHOLE_FROM, _ID_WIDTH = 110, 13
+_UNITS = tuple(timedelta(**{unit: 1}) for unit in ("days", "hours", "minutes"))
 
 
 def render_nodes(
@@ -99,3 +111,68 @@ def _timestamp(milliseconds: int) -> str:
     """Return the moment as ``Nov 26 16:36:16 UTC``; a dash where the calendar has no such moment."""
     moment = _instant(milliseconds)
     return "-" if moment is None else moment.strftime("%b %d %H:%M:%S UTC")
+
+
+def render_sessions(entries: Iterable[SessionEntry], now: datetime, *, width: int | None = None) -> str:
+    """Return the listing of sessions that are going on, in their order; `tsh join` takes the ids as they are shown."""
+    found = tuple(entries)
+    cut = None if width is None or width >= _ID_WHOLE_FROM else _ID_WIDTH
+    if len({entry.live.session[:cut] for entry in found}) < len(found):
+        cut = None
+    rows = (
+        [
+            entry.live.session[:cut],
+            "ssh",
+            describe_age(entry.live.started, now),
+            entry.name,
+            entry.live.login,
+            cut_text(escape_text(entry.live.command), _COMMAND_WIDTH) or "-",
+            ", ".join(f"{party.user} ({party.mode})" for party in entry.live.parties) or "-",
+        ]
+        for entry in found
+    )
+    return render_table(["ID", "Kind", "Created", "Hostname", "Login", "Command", "Participants"], rows, width)
+
+
+def session_json(entry: SessionEntry) -> dict[str, Json]:
+    """Return one live session as people's programs read it: as it travels, but instants are RFC 3339 text."""
+    return entry.to_dict() | {
+        "started": _instant_text(entry.live.started),
+        "parties": [_party_json(party) for party in entry.live.parties],
+    }
+
+
+def _party_json(party: LiveParty) -> dict[str, Json]:
+    return party.to_dict() | {"since": _instant_text(party.since)}
+
+
+def _instant_text(milliseconds: int) -> str | None:
+    moment = _instant(milliseconds)
+    return None if moment is None else format_instant(moment)
+
+
+def describe_age(milliseconds: int, now: datetime) -> str:
+    """Return how long ago a moment was: ``5 minutes ago``, in the largest unit that is full; a dash for no moment."""
+    moment = _instant(milliseconds)
+    if moment is None:
+        return "-"
+    age = now - moment
+    unit = next((unit for unit in _UNITS if age >= unit), None)
+    return "just now" if unit is None else f"{describe_duration(age // unit * unit)} ago"
+
+
+def render_factors(entries: Iterable[FactorEntry], *, with_ids: bool = False, width: int | None = None) -> str:
+    """Return the listing of a person's second factors, in their order."""
+    headers = ["Name", "Type", *(["ID"] if with_ids else []), "Added at"]
+    rows = ([entry.name, "TOTP", *([entry.factor_id] if with_ids else []), _date(entry.added)] for entry in entries)
+    return render_table(headers, rows, width)
+
+
+def factor_json(entry: FactorEntry) -> dict[str, Json]:
+    """Return one second factor as people's programs read it: as it travels, but instants are RFC 3339 text."""
+    return entry.to_dict() | {"added": _instant_text(entry.added)}
+
+
+def _date(milliseconds: int) -> str:
+    moment = _instant(milliseconds)
+    return "-" if moment is None else moment.strftime("%d %b %Y %H:%M UTC")

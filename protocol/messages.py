@@ -44,6 +44,14 @@ TunnelState = Literal["up", "down", "unknown"]
 PresenceState = Literal["online", "stale", "offline", "unknown"]
 
 
+def parse_node_status(value: object) -> NodeStatus:
+    """Return one of the states that a node may be in. Raises `MessageError`."""
+    for status in get_args(NodeStatus):
+        if value == status:
+            return status  # type: ignore[no-any-return]  # one of the literal's own
+    raise MessageError(f"not one of {', '.join(get_args(NodeStatus))}")
+
+
 def _one_of(kind: Any, otherwise: str) -> Callable[[object], Any]:  # noqa: ANN401 - a Literal and one of its texts
     """Return a reader of one of a literal's texts; what a newer peer may say beside them is read as `otherwise`."""
     known = get_args(kind)
@@ -465,15 +473,25 @@ class EventReceipt:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """Why a request was not carried out, in words for the person at the other end."""
+    """Why a request was not carried out, in words for the person at the other end.
+
+    `field` is what in the request has to be another, where it is one thing; else it is empty, and left out.
+    """
 
     message: str
+    field: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
-        return {"error": {"message": self.message}}
+        error: dict[str, Json] = {"message": self.message}
+        return {"error": error | ({"field": self.field} if self.field else {})}
 
     @classmethod
     def from_dict(cls, data: object) -> ErrorReply:
         """Read the JSON object. Raises `MessageError`."""
-        return cls(message=Fields(data).take("error", lambda error: Fields(error).take("message", text)))
+        return Fields(data).take("error", cls._read)
+
+    @classmethod
+    def _read(cls, error: object) -> ErrorReply:
+        fields = Fields(error)
+        return cls(fields.take("message", text), fields.get("field", text, ""))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NewType
 
 from protocol import limits
@@ -23,6 +23,7 @@ UserName = NewType("UserName", str)
 Login = NewType("Login", str)
 RoleName = NewType("RoleName", str)
 TokenText = NewType("TokenText", str)
+FactorName = NewType("FactorName", str)
 Labels = Mapping[str, str]
 
 _CLUSTER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -87,6 +88,19 @@ def parse_token(text: object) -> TokenText:
     return TokenText(_match(_TOKEN, text, "token", "16 to 128 letters, digits, '_' and '-'"))
 
 
+def parse_factor_name(text: object) -> FactorName:
+    """Return what a person calls an authenticator app: one line of printable text. Raises `BadNameError`."""
+    name = text.strip() if isinstance(text, str) else ""
+    if not 0 < len(name) <= limits.FACTOR_NAME_MAX_CHARS or not name.isprintable():
+        raise BadNameError(f"not a valid name ({limits.FACTOR_NAME_MAX_CHARS} printable characters are the most)")
+    return FactorName(name)
+
+
+def parse_factor_id(text: object) -> str:
+    """Return `text` as the id of somebody's authenticator app, a UUID in small letters. Raises `BadNameError`."""
+    return _parse_uuid(text, "second factor's id")
+
+
 def _parse_uuid(text: object, what: str) -> str:
     lowered = text.lower() if isinstance(text, str) else text
     return str(uuid.UUID(_match(_UUID, lowered, what, "a UUID")))
@@ -148,3 +162,26 @@ def format_labels(labels: Labels) -> str:
 def is_uuid(text: str) -> bool:
     """Tell whether `text` has the form of a node's or session's id."""
     return bool(_UUID.fullmatch(text.lower()))
+
+
+def _whole(pattern: re.Pattern[str]) -> str:
+    return f"^{pattern.pattern}$"
+
+
+def _escaped(characters: Iterable[str]) -> str:
+    return "".join(f"\\u{ord(each):04x}" for each in sorted(characters))
+
+
+# What each name looks like, for documents that describe what is taken: regular expressions of ECMA-262.
+PATTERNS: Mapping[str, str] = {
+    "cluster": _whole(_CLUSTER),
+    "node": _whole(_NODE),
+    "user": _whole(_USER),
+    "login": _whole(_LOGIN),
+    "role": _whole(_ROLE),
+    "token": _whole(_TOKEN),
+    "label_name": _whole(_LABEL_KEY),
+    # That it is printable is more than such an expression can say.
+    "label_value": rf"^[^{_escaped(_LABEL_VALUE_FORBIDDEN)}\u0000-\u001f\u007f]*$",
+    "uuid": "^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$",
+}

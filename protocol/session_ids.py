@@ -11,11 +11,15 @@ id for another node's session beforehand, nor have one that another node will ev
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 
 from protocol.names import NodeId, SessionId
 
 RANDOM_BYTES = 10
+# So many characters of an id are enough to name a session, where no other begins alike.
+BEGINNING_MIN = 8
+_BEGINNING = re.compile(rf"[0-9a-f-]{{{BEGINNING_MIN},36}}", re.ASCII | re.IGNORECASE)
 _DOMAIN = b"skerry session id v1\0"
 _MARK_BYTES = 6
 _VERSION = 0x80
@@ -28,6 +32,11 @@ def mint_session_id(node: NodeId, random: bytes) -> SessionId:
         raise ValueError(f"{RANDOM_BYTES} random bytes make a session's id, not {len(random)}")
     rest = bytes([_VERSION | random[0] & 0x0F, random[1], _VARIANT | random[2] & 0x3F, *random[3:]])
     return SessionId(str(uuid.UUID(bytes=_mark(node, rest) + rest)))
+
+
+def is_beginning(text: str) -> bool:
+    """Tell whether `text` can name a session: its id, or the beginning of one, in letters of either kind."""
+    return _BEGINNING.fullmatch(text) is not None
 
 
 def is_minted_by(session: SessionId, node: NodeId) -> bool:

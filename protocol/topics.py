@@ -5,6 +5,7 @@ topic              written   what                                               
 =================  ========  ===================================================  ==============================
 ``n/ID/s``         node      its state, and its last will (`presences.NodeState`)  retained, QoS 1
 ``n/ID/b``         node      a heartbeat (`presences.Beat`)                        no, QoS 0
+``n/ID/l``         node      its live sessions (`live_sessions.LiveSessions`)      retained, QoS 1
 ``c/policy``       us        the policy document (`control.PolicyDocument`)       retained, QoS 1, signed
 ``c/pulse``        us        the time, and that all of it still holds             no, QoS 0, signed
 ``c/n/ID``         us        what is for one node (`control.NodeDocument`)        retained, QoS 1, signed
@@ -27,17 +28,20 @@ POLICY = "c/policy"
 PULSE = "c/pulse"
 ALL_STATES = "n/+/s"
 ALL_BEATS = "n/+/b"
+ALL_LIVE = "n/+/l"
 ALL_SEEN = "seen/+"
 ALL_NODE_DOCUMENTS = "c/n/+"
 # What a node may write and read of its own, as a broker's access list has it: %u is the name in its certificate.
 NODE_STATE_PATTERN = "n/%u/s"
 NODE_BEAT_PATTERN = "n/%u/b"
+NODE_LIVE_PATTERN = "n/%u/l"
 NODE_DOCUMENT_PATTERN = "c/n/%u"
 # The user name and client id under which the controller speaks to its broker; no node's: theirs are UUIDs.
 CONTROLLER = "controller"
 
-NodeWord = Literal["state", "beat"]
-_WORDS: dict[str, NodeWord] = {"s": "state", "b": "beat"}
+NodeWord = Literal["state", "beat", "live"]
+_WORDS: dict[str, NodeWord] = {"s": "state", "b": "beat", "l": "live"}
+_LETTERS: dict[NodeWord, str] = {word: letter for letter, word in _WORDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,11 @@ class NodeTopic:
 
     node_id: NodeId
     word: NodeWord
+
+    @property
+    def topic(self) -> str:
+        """The topic, as it is written."""
+        return f"n/{self.node_id}/{_LETTERS[self.word]}"
 
 
 def state(node_id: NodeId) -> str:
@@ -56,6 +65,16 @@ def state(node_id: NodeId) -> str:
 def beat(node_id: NodeId) -> str:
     """Return where a node's heart beats."""
     return f"n/{node_id}/b"
+
+
+def live(node_id: NodeId) -> str:
+    """Return where a node tells of its live sessions."""
+    return f"n/{node_id}/l"
+
+
+def written_by(node_id: NodeId) -> tuple[str, ...]:
+    """Return all topics that a node writes to."""
+    return state(node_id), beat(node_id), live(node_id)
 
 
 def node_document(node_id: NodeId) -> str:

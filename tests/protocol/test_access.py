@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 from protocol.access import (
     ACCESS,
+    ADMIN,
     AUDITOR,
     PRESET_ROLES,
     AccessTarget,
     Role,
+    administers,
     are_logins_used,
     decide_access,
     parse_roles,
+    sees_audit,
 )
 from protocol.certificates import UserIdentity
 from protocol.decision import Granted, Refused
@@ -103,6 +106,15 @@ def test_logins_are_of_use_where_a_role_opens_nodes_with_them(roles: str, used: 
     assert are_logins_used([RoleName(role) for role in roles.split(",")]) is used
 
 
+def test_the_admin_opens_no_node_and_sees_the_audit_log_but_no_recordings() -> None:
+    refused = decide_access(person("admin"), NODE, "root")
+    assert isinstance(refused, Refused)
+    assert [name for name in PRESET_ROLES if administers([name])] == [ADMIN]
+    assert [name for name in PRESET_ROLES if sees_audit([name])] == [AUDITOR, ADMIN]
+    assert not administers([RoleName("gone")])
+    assert not sees_audit([])
+
+
 def test_roles_are_read_from_a_list_each_once() -> None:
     assert parse_roles("access, auditor,access") == (ACCESS, AUDITOR)
     assert parse_roles("auditor") == (AUDITOR,)
@@ -112,5 +124,5 @@ def test_roles_are_read_from_a_list_each_once() -> None:
 def test_a_role_that_there_is_not_is_refused(text: str) -> None:
     with pytest.raises(BadNameError):
         parse_roles(text)
-    with pytest.raises(BadNameError, match=r"there is no role 'editor' \(there are: access, auditor\)"):
+    with pytest.raises(BadNameError, match=r"there is no role 'editor' \(there are: access, auditor, admin\)"):
         parse_roles("access,editor")

@@ -57,6 +57,7 @@ def proxy_order() -> CertificateOrder:
 
 
 USER = read_back(user_order())
+ORIGIN = {"origin@skerry": b"192.0.2.7:50112"}
 HOST = read_back(node_order())
 PROXY = read_back(proxy_order())
 
@@ -125,6 +126,7 @@ def test_somebody_without_logins_gets_a_certificate_that_is_good_for_none() -> N
         ({"extensions": {**USER.extensions, "user@skerry": b"../x"}}, "root", "K5"),
         ({"extensions": {**USER.extensions, "user@skerry": b"\xff"}}, "root", "K5"),
         ({"extensions": {**USER.extensions, "roles@skerry": b"Not A Role"}}, "root", "K5"),
+        ({"extensions": {**USER.extensions, "origin@skerry": b"nowhere:port"}}, "root", "K5"),
         ({"principals": ("root", "not a login")}, "root", "K5"),
         ({"principals": ()}, None, "K6"),
         ({}, "admin", "K7"),
@@ -173,6 +175,34 @@ def test_a_good_proxy_certificate_is_no_nodes() -> None:
     refused = judge_host(PROXY)
     assert isinstance(refused, Refused)
     assert refused.check == "K5"
+
+
+def test_where_the_person_is_stands_only_in_certificates_of_the_controllers_own_use() -> None:
+    plain, own = judge_user(USER, "root"), judge_user(replace(USER, extensions={**USER.extensions, **ORIGIN}), "root")
+    assert isinstance(plain, Granted)
+    assert plain.value.origin is None
+    assert isinstance(own, Granted)
+    assert own.value.origin == ("192.0.2.7", 50112)
+
+
+def test_the_controllers_own_certificate_is_for_one_node_and_a_terminal_without_forwarding() -> None:
+    node = names.parse_node_id("00000000-0000-4000-8000-000000000001")
+    order = certificates.user_order(
+        user=names.parse_user_name("alice"),
+        roles=(),
+        logins=(names.parse_login("root"),),
+        ttl=timedelta(minutes=1),
+        serial=1,
+        now=NOW,
+        stand_in=certificates.StandIn("192.0.2.7:50112", node),
+    )
+    own = judge_user(read_back(order), "root")
+    assert isinstance(own, Granted)
+    assert own.value.permissions == {certificates.PERMIT_PTY}
+    assert (own.value.node, own.value.origin) == (node, ("192.0.2.7", 50112))
+    plain = judge_user(USER, "root")
+    assert isinstance(plain, Granted)
+    assert plain.value.node is None
 
 
 def test_no_node_can_be_named_as_the_proxy() -> None:

@@ -16,12 +16,14 @@ NODE = NodeId(str(uuid.UUID(int=1)))
 def test_what_a_node_writes_to_is_read_back() -> None:
     assert topics.parse_node_topic(topics.state(NODE)) == NodeTopic(NODE, "state")
     assert topics.parse_node_topic(topics.beat(NODE)) == NodeTopic(NODE, "beat")
+    assert topics.parse_node_topic(topics.live(NODE)) == NodeTopic(NODE, "live")
     assert topics.parse_seen(topics.seen(NODE)) == NODE
+    assert [topics.parse_node_topic(topic).topic for topic in topics.written_by(NODE)] == list(topics.written_by(NODE))
 
 
 def test_topics_are_short_and_no_two_are_the_same() -> None:
     known = [topics.state(NODE), topics.beat(NODE), topics.node_document(NODE), topics.seen(NODE)]
-    known += [topics.POLICY, topics.PULSE]
+    known += [topics.POLICY, topics.PULSE, topics.live(NODE)]
     assert len(set(known)) == len(known)
     assert len(topics.beat(NODE)) == len(NODE) + 4
 
@@ -31,6 +33,7 @@ def test_topics_are_short_and_no_two_are_the_same() -> None:
     [
         (topics.ALL_STATES, topics.state(NODE)),
         (topics.ALL_BEATS, topics.beat(NODE)),
+        (topics.ALL_LIVE, topics.live(NODE)),
         (topics.ALL_SEEN, topics.seen(NODE)),
         (topics.ALL_NODE_DOCUMENTS, topics.node_document(NODE)),
     ],
