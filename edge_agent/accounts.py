@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocol import joining
 from protocol.decision import Granted, Refused
 
 # What Debian's sshd gives without PAM.
@@ -100,12 +101,19 @@ _VALUE_MAX = 4096
 
 
 def admits_variable(name: str, value: str) -> bool:
-    """Tell whether a client may set this variable: those that say how to talk to a person, and no other."""
+    """Tell whether a client may say this variable: those that say how to talk to a person, and those for joining.
+
+    The latter may be anything: who names a session that cannot be there is refused, and not given one of their own.
+    """
+    return name in joining.VARIABLES or _reaches_programs(name, value)
+
+
+def _reaches_programs(name: str, value: str) -> bool:
     spelt = name.isascii() and name.replace("_", "").isalnum()
     named = name in _ADMITTED or (spelt and name.startswith("LC_") and len(name) <= 32)
     return named and len(value) <= _VALUE_MAX and "\0" not in value
 
 
 def admitted(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return those of a client's variables that it may set."""
-    return {name: value for name, value in variables.items() if admits_variable(name, value)}
+    """Return those of a client's variables that reach its programs."""
+    return {name: value for name, value in variables.items() if _reaches_programs(name, value)}

@@ -10,6 +10,7 @@ from asyncssh.packet import SSHPacket
 
 from edge_agent import accounts
 from edge_agent.party import Party
+from protocol import joining
 
 # Input that waits for the program, on top of what the session holds: one channel's share of memory.
 WINDOW = 1024 * 1024
@@ -28,8 +29,9 @@ class NodeChannel(asyncssh.SSHServerChannel[bytes]):
     def _process_env_request(self, packet: SSHPacket) -> bool:
         key, value = packet.get_string(), packet.get_string()
         packet.check_end()
-        text = value.decode("utf-8", "surrogateescape")
-        if len(self._env) >= _VARIABLES_MAX or not accounts.admits_variable(key.decode("ascii", "replace"), text):
+        name, text = key.decode("ascii", "replace"), value.decode("utf-8", "surrogateescape")
+        is_one_too_many = len(self._env) >= _VARIABLES_MAX and name not in joining.VARIABLES
+        if is_one_too_many or not accounts.admits_variable(name, text):
             return False
         self._env[key] = value
         return True

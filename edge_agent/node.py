@@ -18,10 +18,11 @@ from edge_agent.config import Settings
 from edge_agent.control import Control
 from edge_agent.courier import Address, Courier
 from edge_agent.event_queue import EventQueue
+from edge_agent.house import House
 from edge_agent.identity import Identity
+from edge_agent.live import Live
 from edge_agent.node_door import NodeDoor
 from edge_agent.papers import Papers
-from edge_agent.party import House
 from edge_agent.presence import Presence
 from edge_agent.renewal import Renewal
 from edge_agent.reporter import LAST_WORD, Reporter
@@ -140,6 +141,8 @@ class Node:
         presence.came_up, presence.went_down = self._presence_came_up, tunnel.probe
         tunnel.went_down = presence.beat_soon
         presence.refused = self._renewal.hasten
+        live = Live(self.house.register)
+        live.tell, presence.live = presence.tell_live, live.payload
         return presence
 
     # --- at work ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One SSH channel's end of a session: what the peer asks for comes in here, what the program says goes out."""
+"""One SSH channel: what the peer asks for comes in here. It has a session of its own, or joins somebody's."""
 
 from __future__ import annotations
 
@@ -6,75 +6,41 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 import asyncssh
 
 from edge_agent import accounts
 from edge_agent.accounts import Account
-from edge_agent.child import SENDABLE, Children, Ended, Program, Terminal, TerminalSize
+from edge_agent.child import SENDABLE, Ended, Terminal, TerminalSize
+from edge_agent.house import House
 from edge_agent.key_agent import KeyAgent
-from edge_agent.papers import Papers
+from edge_agent.launch import environment_for, program_for, read_motd, sftp_server
+from edge_agent.meeting import Meeting, Plan
+from edge_agent.outlet import Outlet
+from edge_agent.policy.company import describe_company
+from edge_agent.policy.joining import Wish, decide_join, judge_again, parse_session, read_wish
 from edge_agent.policy.spool import explain
 from edge_agent.recorder import Recorder, Subject
-from edge_agent.session import Session, Stream
-from edge_agent.session_audit import Peer, Report, Request, SessionAudit
-from edge_agent.studio import Studio
+from edge_agent.seat import Seat
+from edge_agent.session import Stream
+from edge_agent.session_audit import Peer, Request, SessionAudit
 from edge_agent.terminal_modes import within_bounds
 from protocol import events
-from protocol.access import AccessTarget
 from protocol.certificates import PERMIT_AGENT_FORWARDING, PERMIT_PTY
 from protocol.decision import Granted, Refused
 from protocol.events import Json
-from protocol.session_ids import RANDOM_BYTES, mint_session_id
+from protocol.joining import NO_SUCH_SESSION, JoinMode
+from protocol.names import SessionId
+from protocol.session_ids import RANDOM_BYTES, is_minted_by, mint_session_id
 
 _log = logging.getLogger("skerry.agent")
-SFTP_SERVERS = (
-    "/usr/lib/openssh/sftp-server",
-    "/usr/lib/ssh/sftp-server",
-    "/usr/libexec/openssh/sftp-server",
-    "/usr/libexec/sftp-server",
-    "/usr/lib/sftp-server",
-)
-_MOTD = Path("/etc/motd")
-_MOTD_MAX = 64 * 1024
 _EXIT_NOT_STARTED = 255
 # A program whose session may not go on unrecorded has so many seconds to end by itself.
 _UNRECORDED_GRACE = 1.0
-_STDERR = asyncssh.EXTENDED_DATA_STDERR
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What every session on this node needs to know of it.
-
-    Attributes:
-        papers: what it goes by right now.
-        node: the node as events name it.
-        variables: what every session finds in its environment about the cluster.
-        studio: where sessions are recorded; None where they are not.
-    """
-
-    papers: Papers
-    node: Mapping[str, Json]
-    variables: Mapping[str, str]
-    children: Children
-    report: Report
-    clock: Callable[[], datetime]
-    euid: int
-    studio: Studio | None = None
-
-    @property
-    def target(self) -> AccessTarget:
-        """What access rules look at in this node, as things stand."""
-        return self.papers.target
 
 
 class Party(asyncssh.SSHServerSession[bytes]):
-    """One channel. It asks for a terminal perhaps, then for one program, and is that program's only party so far."""
+    """One channel. It asks for a terminal perhaps, then for one program, or to join one that runs."""
 
     def __init__(self, peer: Peer, house: House, gone: Callable[[Party], None]) -> None:
         self._peer = peer
@@ -83,21 +49,28 @@ class Party(asyncssh.SSHServerSession[bytes]):
         self._sid = mint_session_id(house.target.node_id, os.urandom(RANDOM_BYTES))
         self._terminal: Terminal | None = None
         self._request: Request | None = None
-        self._session: Session | None = None
+        self._wish: Wish | None = None
+        self._meeting: Meeting | None = None
+        self._seat: Seat | None = None
         self._holders: set[str] = set()
-        self._audit: SessionAudit | None = None
         self._admitted: Granted[Account] | Refused = Refused("this session was not prepared", "L4")
         self._recording: Recorder | Refused | None = None
         self._keys: KeyAgent | None = None
         self._is_gone = self._is_preparing = False
         self._dismissal = ""
+        self._is_open = False
         self._channel: asyncssh.SSHServerChannel[bytes]
+        self._outlet: Outlet
 
     # --- what the peer asks for ---------------------------------------------------------------------------------
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """Keep the channel."""
         self._channel = chan
+        self._outlet = Outlet(chan)
+        self._is_open = True
+        for why in self._holders:
+            self._outlet.pause(why)
 
     def pty_requested(self, term_type: str, term_size: TerminalSize, term_modes: Mapping[int, int]) -> bool:
         """Note the terminal that is wanted, where the certificate permits one."""
@@ -157,12 +130,18 @@ class Party(asyncssh.SSHServerSession[bytes]):
     async def prepare(self) -> None:
         """See to what must be before the program starts: the login, and the recording, so that all of it is on that."""
         self._is_preparing = True
+        wish = self._wish = read_wish(self._channel.get_environment_bytes())
         try:
-            found = self._admitted = await self._admit()
-            if isinstance(found, Granted) and not self._is_gone:
+            barred = self._judge_again() if wish.session is None else None  # who joins is judged when they do
+            found = self._admitted = barred or await self._admit()
+            if isinstance(found, Granted) and not self._is_gone and wish.session is None:
                 await self._begin_recording(found.value)
         finally:
             self._is_preparing = False
+
+    def _judge_again(self) -> Refused | None:
+        house, peer = self._house, self._peer
+        return judge_again(peer.identity, house.target, peer.login, house.clock())
 
     async def _begin_recording(self, account: Account) -> None:
         studio, request = self._house.studio, self._request
@@ -191,10 +170,12 @@ class Party(asyncssh.SSHServerSession[bytes]):
         if self._dismissal:
             self._start_nothing()
             return
-        request = self._request or Request("shell")
+        request, wish = self._request or Request("shell"), self._wish
         found = self._admitted
         if isinstance(found, Refused):
             self._refuse_login(found)
+        elif wish and wish.session is not None:
+            self._join(wish.session, wish, request)
         elif isinstance(self._recording, Refused):
             self._refuse_unrecorded(self._recording, request)
         else:
@@ -213,79 +194,64 @@ class Party(asyncssh.SSHServerSession[bytes]):
         self._channel.exit(_EXIT_NOT_STARTED)
 
     def _refuse_login(self, refused: Refused) -> None:
-        peer = self._peer
-        self._house.report(
-            events.AUTH_FAILED,
-            {
-                **self._house.node,
-                "success": False,
-                "error": refused.reason,
-                "check": refused.check,
-                "user": peer.identity.user,
-                "login": peer.login,
-                "addr.remote": peer.remote,
-                "door": "node",
-            },
-        )
+        self._house.report(events.AUTH_FAILED, self._failure(refused) | {"door": "node"})
         self._say(f"Skerry: {refused.reason}")
         self._channel.exit(_EXIT_NOT_STARTED)
 
+    # --- a session of its own -------------------------------------------------------------------------------------
+
     def _start(self, account: Account, request: Request, recorder: Recorder | None) -> None:
-        audit = self._audit = self._auditor(request)
-        directory = account.home
-        if not os.access(directory, os.X_OK):
-            self._say(f"Skerry: could not change to the home directory {directory}; starting in /")
-            directory = "/"
-        if request.kind == "shell" and self._terminal and not account.is_quiet():
-            self._show(_motd())
-        taps = (audit, recorder, self) if recorder else (audit, self)
-        session = Session(self._program(account, request, directory), self._house.children, taps=taps)
-        for why in self._holders:
-            session.hold((self, why))
+        audit, house = self._auditor(request), self._house
+        directory = account.home if os.access(account.home, os.X_OK) else "/"
+        program = program_for(account, request, self._environment(account), directory, self._terminal)
+        plan = Plan(self._sid, self._peer.login, request.text, program, house.clock())
+        meeting = Meeting(plan, house.children, audit, recorder, house.register.note)
+        meeting.take_in(self._take_seat(meeting, "peer"))
+        if directory != account.home:
+            self._say(f"Skerry: could not change to the home directory {account.home}; starting in /")
+        if self._terminal:
+            self._greet(meeting, account, request)
         try:
-            session.start()
+            meeting.begin()
         except (OSError, ValueError) as err:
             reason = getattr(err, "strerror", None) or str(err)
-            audit.failed(f"{session.program.path}: {reason}")
-            self._say(f"Skerry: cannot start {session.program.path}: {reason}")
+            self._meeting = None
+            audit.failed(f"{program.path}: {reason}")
+            self._say(f"Skerry: cannot start {program.path}: {reason}")
             self._channel.exit(_EXIT_NOT_STARTED)
             if recorder:
                 recorder.ended(Ended(_EXIT_NOT_STARTED))
-            return
         except BaseException:
-            session.hang_up(grace=0.0, spare=False)  # what runs must not go on with nobody to see it
+            self._meeting = None
             raise
-        self._session = session
 
-    def _program(self, account: Account, request: Request, directory: str) -> Program:
-        path = account.shell
-        argv: tuple[str, ...] = (f"-{Path(path).name}",)
-        if request.kind == "exec":
-            argv = (Path(path).name, "-c", request.text)
-        elif request.kind == "subsystem":
-            path = sftp_server() or account.shell
-            argv = (Path(path).name,)
-        return Program(account, path, argv, self._environment(account), directory, self._terminal)
+    def _take_seat(self, meeting: Meeting, mode: JoinMode) -> Seat:
+        self._meeting = meeting
+        seat = self._seat = Seat(
+            self._peer,
+            mode,
+            self._house.clock(),
+            self._terminal.size if self._terminal else None,
+            self._channel,
+            self._outlet,
+            has_terminal=self._terminal is not None,
+            has_news=bool(self._wish and self._wish.has_news),
+        )
+        return seat
+
+    def _greet(self, meeting: Meeting, account: Account, request: Request) -> None:
+        """Tell who is at a terminal who else is here, and who opens a shell what the device has to say."""
+        house = self._house
+        company = describe_company(house.register.others(self._peer.identity.user), house.clock())
+        if company:
+            self._say(f"Skerry: {company}")
+        if request.kind == "shell" and not account.is_quiet():
+            meeting.show(read_motd())
 
     def _environment(self, account: Account) -> dict[str, str]:
-        peer = self._peer
-        (host, port), (here, own_port) = peer.address, peer.arrived
-        said = {
-            key.decode("ascii", "replace"): os.fsdecode(value)
-            for key, value in self._channel.get_environment_bytes().items()
-        }
-        return (
-            accounts.admitted(said)
-            | account.environment()
-            | dict(self._house.variables)
-            | {
-                "SSH_CLIENT": f"{host} {port} {own_port}",
-                "SSH_CONNECTION": f"{host} {port} {here} {own_port}",
-                "SSH_SESSION_ID": self._sid,
-                "SSH_SKERRY_USER": peer.identity.user,
-            }
-            | ({"SSH_AUTH_SOCK": self._keys.path} if self._keys else {})
-        )
+        said = self._channel.get_environment_bytes()
+        keys = {"SSH_AUTH_SOCK": self._keys.path} if self._keys else {}
+        return environment_for(account, self._house, self._peer, self._sid, said) | keys
 
     def _auditor(self, request: Request) -> SessionAudit:
         house = self._house
@@ -300,124 +266,136 @@ class Party(asyncssh.SSHServerSession[bytes]):
 
     def _show(self, data: bytes, stream: Stream = "output") -> None:
         """Show the person what is not the program's, and have it on record."""
+        if self._meeting:
+            self._meeting.show(data, stream)
+            return
         if isinstance(self._recording, Recorder):
             self._recording.output(data, stream)
-        self.output(data, stream)
+        self._outlet.show(data, stream)
+
+    # --- somebody's session ---------------------------------------------------------------------------------------
+
+    def _join(self, named: str, wish: Wish, request: Request) -> None:
+        self._take_back_keys()  # nothing of theirs is going to run
+        session = parse_session(named)
+        meeting = self._house.register.find(session) if session else None
+        answer = decide_join(
+            meeting.standing_for(self._peer.identity.user) if meeting else None,
+            wish,
+            self._peer.login,
+            is_shell=request.kind == "shell",
+            permits_terminal=PERMIT_PTY in self._peer.identity.permissions,
+            barred=self._judge_again(),
+        )
+        if isinstance(answer, Refused):
+            self._refuse_join(session, wish, answer)
+        elif meeting:
+            meeting.join(self._take_seat(meeting, answer.value))
+
+    def _refuse_join(self, session: SessionId | None, wish: Wish, refused: Refused) -> None:
+        # Of another node's session this one cannot tell.
+        own = session if session and is_minted_by(session, self._house.target.node_id) else ""
+        fields = self._failure(refused) | {"sid": own}
+        mode: dict[str, Json] = {"mode": wish.mode} if wish.mode.isprintable() and len(wish.mode) <= 32 else {}
+        self._house.report(events.SESSION_JOIN_FAILED, fields | mode)
+        self._say(f"Skerry: {NO_SUCH_SESSION}")
+        self._channel.exit(_EXIT_NOT_STARTED)
+
+    def _failure(self, refused: Refused) -> dict[str, Json]:
+        """Return what the audit log hears of any refusal."""
+        return {
+            **self._house.node,
+            "success": False,
+            "error": refused.reason,
+            "check": refused.check,
+            "user": self._peer.identity.user,
+            "login": self._peer.login,
+            "addr.remote": self._peer.remote,
+        }
 
     # --- from the peer to the program -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002 - the library's signature
         """Hand on input."""
-        if self._session and not self._session.feed(data):
+        if self._meeting and self._seat and not self._meeting.feed(self._seat, data):
             self._channel.pause_reading()
 
     def eof_received(self) -> bool:
         """Hand on the end of input; the channel stays open for output."""
-        if self._session:
-            self._session.feed_end()
+        if self._meeting and self._seat:
+            self._meeting.feed_end(self._seat)
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """Hand on a new size."""
-        if self._session:
-            self._session.resize((width, height, pixwidth, pixheight))
+        if self._meeting and self._seat and self._terminal:
+            self._meeting.resize(self._seat, within_bounds((width, height, pixwidth, pixheight)))
 
     def signal_received(self, signal: str) -> None:
         """Hand on a signal."""
-        if self._session and signal in SENDABLE:
-            self._session.send_signal(signal)
+        if self._meeting and self._seat and signal in SENDABLE:
+            self._meeting.send_signal(self._seat, signal)
 
     def break_received(self, msec: int) -> bool:  # noqa: ARG002 - the library's signature
         """Refuse: a pseudo-terminal has no line to break."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hang up."""
-        if self._session and not self._session.is_over:
-            if self._audit:
-                self._audit.because("the connection was lost" if exc else "the client closed the channel")
-            self._session.hang_up()
-        elif self._session is None and isinstance(self._recording, Recorder):
+        """Leave: where nobody else is there to type, the line is hung up."""
+        if self._meeting and self._seat:
+            self._meeting.leave(self._seat, self._describe_leaving(self._seat, exc))
+        elif isinstance(self._recording, Recorder):
             self._recording.ended(Ended(None))  # it did not come to a program
         self._is_gone = True
         self._take_back_keys()
         self._gone(self)
 
-    # --- from the program to the peer -----------------------------------------------------------------------------
+    @staticmethod
+    def _describe_leaving(seat: Seat, exc: Exception | None) -> str:
+        """Return why; empty for somebody who only looked on, and went."""
+        if exc:
+            return "the connection was lost"
+        return "the client closed the channel" if seat.mode == "peer" else ""
 
-    def started(self, session: Session) -> None:
-        """Take no notice: the peer is told by the library."""
-
-    def output(self, data: bytes, stream: Stream) -> None:
-        """Hand on output."""
-        with suppress(OSError):
-            self._channel.write(data, _STDERR if stream == "error" else None)
-
-    def input(self, data: bytes) -> None:
-        """Take no notice: it was the peer who sent it."""
-
-    def resized(self, size: TerminalSize) -> None:
-        """Take no notice: it was the peer who said so."""
-
-    def input_ready(self) -> None:
-        """Take input again."""
-        self._channel.resume_reading()
-
-    def ended(self, how: Ended) -> None:
-        """Tell the peer how the program ended, and close the channel."""
-        if how.signal is not None:
-            self._channel.exit_with_signal(how.signal, how.core_dumped)
-        else:
-            self._channel.exit(255 if how.code is None else how.code)
+    # --- where the link is full, and where it all ends --------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Hold the program back: this channel is full."""
+        """Note that this channel is full."""
         self.hold("channel")
 
     def resume_writing(self) -> None:
-        """Let the program go on."""
+        """Note that it is not any more."""
         self.release("channel")
 
     def hold(self, why: str) -> None:
-        """Hold the program back for the reason `why`, from its start if it has not begun."""
+        """Send no more for the reason `why`, from the start if it has not begun."""
         self._holders.add(why)
-        if self._session:
-            self._session.hold((self, why))
+        if self._is_open:
+            self._outlet.pause(why)
         if self._keys:
             self._keys.hold(why)
 
     def release(self, why: str) -> None:
         """Take back a `hold`."""
         self._holders.discard(why)
-        if self._session:
-            self._session.release((self, why))
+        if self._is_open:
+            self._outlet.resume(why)
         if self._keys:
             self._keys.release(why)
 
     def dismiss(self, text: str, grace: float) -> None:
-        """End the session, and say why."""
+        """Have this party go, and say why. Where nobody else is there to type, the session ends."""
         if self._is_preparing:
             self._dismissal = text
             return
-        self._say(f"\r\nSkerry: {text}" if self._terminal else f"Skerry: {text}")
-        if self._session and self._audit:
-            self._audit.because(text)
-            self._session.hang_up(grace=grace, spare=False)
-        else:
+        if self._meeting is None or self._seat is None:
+            self._say(f"\r\nSkerry: {text}" if self._terminal else f"Skerry: {text}")
             self._channel.close()
+        else:
+            self._meeting.dismiss(self._seat, text, grace)
 
     def _end_unrecorded(self, text: str) -> None:
-        self.dismiss(text, _UNRECORDED_GRACE)
-
-
-def sftp_server() -> str | None:
-    """Return where OpenSSH's sftp-server is; None where it is not installed."""
-    return next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
-
-
-def _motd() -> bytes:
-    try:
-        with _MOTD.open("rb") as file:
-            return file.read(_MOTD_MAX).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    except OSError:
-        return b""
+        if self._meeting:
+            self._meeting.end(text, grace=_UNRECORDED_GRACE, text=f"Skerry: {text}")
+        else:
+            self.dismiss(text, _UNRECORDED_GRACE)

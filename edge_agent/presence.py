@@ -26,6 +26,7 @@ from edge_agent.tls import Context, Credentials, Span, Tls, TlsError
 from edge_agent.vitals import Link as Quality
 from edge_agent.vitals import Vitals
 from protocol import limits, topics
+from protocol.live_sessions import LiveSessions
 from protocol.presences import NodeState
 
 _log = logging.getLogger("skerry.agent")
@@ -44,6 +45,7 @@ class Presence:
     Attributes:
         came_up, went_down: called when the connection came up, and when it is gone.
         refused: called when the broker would not have us, or we not it.
+        live: returns what is to be told of the sessions that are going on, as `protocol.live_sessions` has it.
         spread: so many seconds all nodes together take to connect anew, where all of them have to.
     """
 
@@ -70,6 +72,7 @@ class Presence:
         self.came_up: Callable[[], None] = _nothing
         self.went_down: Callable[[], None] = _nothing
         self.refused: Callable[[], None] = _nothing
+        self.live: Callable[[], bytes] = LiveSessions().encode
         self.spread = limits.ROTATION_SPREAD.total_seconds()
         self._papers = papers
         self._vitals = vitals
@@ -82,6 +85,7 @@ class Presence:
         self._driver = LinkDriver("broker", self._dial, self._serve)
         self._wanted = asyncio.Event()
         self._line: Line | None = None
+        self._told_live = b""
         self._footing = Footing(None, "", "")
         self._due: float | None = None
         self._connections = 0
@@ -103,6 +107,13 @@ class Presence:
     def beat_soon(self) -> None:
         """Have the heart beat at once: something has changed."""
         self._wanted.set()
+
+    def tell_live(self) -> None:
+        """Tell of the sessions that are going on, where that is not what was told last on this connection."""
+        payload = self.live()
+        if self._line and not self._line.is_lost and payload != self._told_live:
+            self._told_live = payload
+            self._line.keep(topics.live(self._node_id), payload)
 
     def hurry(self) -> None:
         """Dial now rather than wait: the controller was heard of."""
@@ -168,6 +179,8 @@ class Presence:
         """Say that we are there, and ask for what the controller says."""
         line.subscribe((topics.POLICY, topics.PULSE, topics.node_document(self._node_id)))
         line.keep(topics.state(self._node_id), self._vitals.state(self._instance, self._interval).encode())
+        self._told_live = b""  # the broker may have anything, or nothing
+        self.tell_live()
 
     def _is_outdated(self) -> bool:
         """Tell whether it is time to connect anew; where it will be, note when."""
@@ -222,6 +235,7 @@ class Presence:
             memory.give_back()
 
     async def _say_goodbye(self) -> None:
+        self.tell_live()
         line, self._line = self._line, None
         if line is None:
             return

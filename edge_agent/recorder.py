@@ -87,6 +87,7 @@ class Recorder:
 
     Attributes:
         dismiss: called with a text for the person where the session must end for want of a recording.
+        changed: called when `is_recording` may have changed.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Recorder:
         self.subject = subject
         self.mode = mode
         self.dismiss: Callable[[str], None] = _log.warning
+        self.changed: Callable[[], None] = lambda: None
         self._desk = desk
         self._tape = tape
         self._with_input = with_input
@@ -122,6 +124,11 @@ class Recorder:
         self._watch: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
         self._arm(_GATHER)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether what the session says is recorded at present."""
+        return not self._is_broken and self._problem is None
 
     # --- what the session says ----------------------------------------------------------------------------------------
 
@@ -306,6 +313,7 @@ class Recorder:
             self._problem = problem
             self._told = self._missing = self._count_missing()
             self._desk.tell_gap(self.subject, problem.reason, self._told)
+            self.changed()
             if not self._is_busy:
                 self._run(partial(self._tape.keep, self._now()), self._kept)
 
@@ -336,6 +344,7 @@ class Recorder:
     def _resumed(self, kept: int, _: None) -> None:
         self._gathering.forget_kept(kept)
         self._tell_rest()
+        self.changed()
         self._desk.changed()
         if self._go_on():
             self._flush()
@@ -356,6 +365,7 @@ class Recorder:
         self._desk.tell_gap(self.subject, problem.reason, max(self._count_missing() - self._told, 0))
         if isinstance(decide_failure(self.mode, problem), Refused) and self._how is None:
             self.dismiss(explain(problem))
+        self.changed()
         if self._is_busy:
             self._desk.put_off(self)  # what is under way says when it is done
         else:

@@ -102,6 +102,13 @@ class Session:
             for tap in self._taps:
                 tap.resized(size)
 
+    def redraw(self) -> None:
+        """Tell the program on the terminal to look at its size (SIGWINCH): one that paints all of it paints anew."""
+        child = self._child
+        if child and child.terminal is not None and self._how is None:
+            with suppress(OSError):
+                self._kill(os.tcgetpgrp(child.terminal), signal.SIGWINCH)
+
     def send_signal(self, name: str) -> None:
         """Send the program a signal, by its name without SIG: on a terminal, to whoever is in the foreground."""
         child = self._child

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -16,6 +16,7 @@ from protocol.certificates import UserIdentity
 from protocol.decision import Refused
 from protocol.events import EventKind, Json
 from protocol.instants import format_instant
+from protocol.joining import JoinMode
 from protocol.names import Login, SessionId
 
 Report = Callable[[EventKind, Mapping[str, Json]], None]
@@ -51,7 +52,7 @@ class Request:
 
 
 class SessionAudit:
-    """A tap that reports start and end of one session, and the command or subsystem it was."""
+    """A tap that reports start and end of one session, the command or subsystem it was, and who joined and left."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class SessionAudit:
         self._began = clock()
         self._interactive = False
         self._ended_by = ""
+        self._participants: list[str] = [peer.identity.user]
         self._who: dict[str, Json] = {
             **node,
             "user": peer.identity.user,
@@ -102,6 +104,27 @@ class SessionAudit:
     def input_ready(self) -> None:
         """Take no notice."""
 
+    def joined(self, peer: Peer, mode: JoinMode, here: Sequence[str], size: tuple[int, int] | None) -> None:
+        """Report one more who takes part; `here` are all who do now."""
+        if peer.identity.user not in self._participants:
+            self._participants.append(peer.identity.user)
+        more: dict[str, Json] = {"size": f"{size[0]}:{size[1]}"} if size else {}
+        self._report(events.SESSION_JOIN, self._who | self._of(peer, mode, here) | more)
+
+    def left(self, peer: Peer, mode: JoinMode, here: Sequence[str], reason: str) -> None:
+        """Report one who takes part no longer, in a session that goes on; `here` are those who do now."""
+        more: dict[str, Json] = {"reason": reason} if reason else {}
+        self._report(events.SESSION_LEAVE, self._who | self._of(peer, mode, here) | more)
+
+    def _of(self, peer: Peer, mode: JoinMode, here: Sequence[str]) -> dict[str, Json]:
+        return {
+            "user": peer.identity.user,
+            "addr.remote": peer.remote,
+            "mode": mode,
+            "participants": [*here],
+            "owner": self._peer.identity.user,
+        }
+
     def because(self, reason: str) -> None:
         """Note why the session is made to end, for its last event."""
         self._ended_by = self._ended_by or reason
@@ -119,7 +142,7 @@ class SessionAudit:
             outcome["reason"] = self._ended_by
         span: dict[str, Json] = {
             "interactive": self._interactive,
-            "participants": [self._peer.identity.user],
+            "participants": [*self._participants],
             "session_start": format_instant(self._began),
             "session_stop": format_instant(self._clock()),
         }

@@ -20,7 +20,9 @@ from edge_agent.accounts import admit
 from edge_agent.channel import make_channel
 from edge_agent.control import Control, judge_locks
 from edge_agent.forwarding import Forwarding, forward
-from edge_agent.party import House, Party
+from edge_agent.house import House
+from edge_agent.party import Party
+from edge_agent.policy.joining import judge_again
 from edge_agent.session_audit import Peer
 from protocol import events, limits, names
 from protocol.access import decide_access
@@ -362,6 +364,10 @@ class Door(asyncssh.SSHServer):
         target = f"{dest_host[: limits.FORWARD_TARGET_MAX_CHARS]}:{dest_port}"
         if peer is None or self._locked_out:
             return False
+        barred = judge_again(peer.identity, self._house.target, peer.login, self._house.clock())
+        if barred:
+            self._report_forwarding(peer, target, barred.reason)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, barred.reason)
         if PERMIT_PORT_FORWARDING not in peer.identity.permissions:
             self._report_forwarding(peer, target, "the certificate does not permit port forwarding")
             raise asyncssh.ChannelOpenError(

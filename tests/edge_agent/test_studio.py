@@ -142,6 +142,8 @@ async def test_a_session_that_may_go_on_unrecorded_is_recorded_again_when_there_
         session, witness = room.start(
             recorder, FLOOD + "; read line; echo unseen; echo end-of-it; read line; echo seen again", size=(80, 24)
         )
+        heard: list[bool] = []
+        recorder.changed = lambda: heard.append(recorder.is_recording)
         await until(lambda: bool(room.reported))
         session.feed(b"\n")
         session.resize((100, 40, 0, 0))
@@ -156,6 +158,7 @@ async def test_a_session_that_may_go_on_unrecorded_is_recorded_again_when_there_
         played = room.play(recorder.subject.session)
         missing = before - len(played.text("o").partition("\r\nseen again")[0])
         assert played.text("o").endswith("seen again\r\n")
+        assert (heard[0], heard[-1]) == (False, True)
         assert "unseen" not in played.text("o")
         assert sum(int(text.removesuffix(" bytes not recorded")) for text in played.told("m")) == missing
         assert sum(int(str(fields["bytes"])) for _, fields in room.reported) == missing

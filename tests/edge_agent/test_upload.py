@@ -417,7 +417,7 @@ async def test_what_a_person_put_there_or_took_away_is_noticed_while_something_w
         uploader.wake()
         await until(uploads, lambda: came in uploads.whole, "what came")
         await eventually(lambda: {one.session for one in device.spool.waiting()} == {waits})
-        assert len(uploader._agenda) == 1
+        await eventually(lambda: len(uploader._agenda) == 1)
 
 
 async def test_a_device_that_has_no_thread_to_give_tries_again(
