@@ -106,10 +106,10 @@ class AuditLog:
             AuditError: the log cannot be read. A damaged line is passed over: `verify` is what finds it.
         """
         earliest = format_instant(since) if since else ""
-        for path in self._files():
-            if since and _day(path) < (since - _STAMPED_AHEAD).astimezone(UTC).date():
+        for path in self.files():
+            if since and is_before(path, since):
                 continue
-            for line in self._lines(path):
+            for line in self.lines(path):
                 event = chain.parse_line(line.data)
                 if line.whole and event is not None and _is_wanted(event, earliest, kinds, user):
                     yield event
@@ -128,33 +128,47 @@ class AuditLog:
         Raises:
             AuditError: the log cannot be read.
         """
-        files = self._files()
-        if not files:
-            return chain.check_chain((), noted=noted, opening=opening)
-        with self._reading(), self._locked():
-            files = self._files()
-            sizes = {path: path.stat().st_size for path in files}
-        lines = (line for path in files for line in self._lines(path, sizes[path]))
+        lines = (line for path, stat in self.stats().items() for line in self.lines(path, stat.st_size))
         return chain.check_chain(lines, noted=noted, opening=opening)
 
-    def _lines(self, path: Path, size: int | None = None) -> Iterator[Line]:
-        """Yield the lines of a file, of its first `size` bytes if given. None is longer than memory can bear."""
-        with self._reading(), path.open("rb") as file:
-            left = os.fstat(file.fileno()).st_size if size is None else size
-            number = 0
+    def lines(self, path: Path, size: int | None = None, *, start: int = 0, number: int = 0) -> Iterator[Line]:
+        """Yield the lines of a file. None is longer than memory can bear. Raises `AuditError`.
+
+        Args:
+            path: the file.
+            size: no more than its first so many bytes; all of it by default.
+            start: where a line begins, to begin there.
+            number: how many lines are before it.
+        """
+        with self.reading(), path.open("rb") as file:
+            left = (os.fstat(file.fileno()).st_size if size is None else size) - start
+            file.seek(start)
             while left > 0 and (data := file.readline(min(left, limits.AUDIT_LINE_MAX + 2))):
                 left -= len(data)
                 number += 1
                 yield Line(path.name, number, data.removesuffix(b"\n"), data.endswith(b"\n"))
 
-    def _files(self) -> list[Path]:
-        with self._reading():
+    def files(self) -> list[Path]:
+        """Return the log's files, the oldest first. Raises `AuditError`."""
+        with self.reading():
             if not self._directory.is_dir():
                 return []
             return sorted(path for path in self._directory.iterdir() if _FILE.fullmatch(path.name))
 
+    def stats(self) -> dict[Path, os.stat_result]:
+        """Return the files as they are now, the oldest first, while nobody is in the middle of writing.
+
+        Raises:
+            AuditError: they cannot be looked at.
+        """
+        if not self.files():
+            return {}
+        with self.reading(), self._locked():
+            return {path: path.stat() for path in self.files()}
+
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Raise `AuditError` for an `OSError` in the block: the log cannot be read."""
         try:
             yield
         except OSError as err:
@@ -167,7 +181,7 @@ class AuditLog:
             yield
 
     def _append(self, event: dict[str, Json], now: datetime) -> dict[str, Json]:
-        files = self._files()
+        files = self.files()
         previous, torn = self._end(files)
         path = self._directory / f"audit-{now.astimezone(UTC):%Y-%m-%d}.log"
         # The chain runs in the order of the files' names: where the clock was set back, the newest file goes on,
@@ -235,6 +249,16 @@ class AuditLog:
 def _signature(path: Path) -> tuple[str, int, int, int]:
     stat = path.stat()
     return (path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def is_before(path: Path, since: datetime) -> bool:
+    """Tell whether all that stands in a file of the log happened before `since`."""
+    return since.astimezone(UTC).date() - _day(path) > _STAMPED_AHEAD
+
+
+def is_after(path: Path, until: datetime) -> bool:
+    """Tell whether what stands in a file of the log was written after `until`, though some may have happened before."""
+    return _day(path) - until.astimezone(UTC).date() > _STAMPED_AHEAD
 
 
 def _day(path: Path) -> date:

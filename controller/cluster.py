@@ -21,6 +21,7 @@ from controller.enrolment import EXPIRING, Enrolment
 from controller.enrolment.nodes import Nodes
 from controller.ephemeral import remove_gone
 from controller.fleet import Fleet
+from controller.live import Live
 from controller.locks import Locks
 from controller.orders import Orders, StandingOrders
 from controller.presence import Presence
@@ -34,7 +35,8 @@ from controller.terms import Terms
 from protocol import events
 
 _FOUNDED = "founded"
-_HOUSEKEEPING = ("attempts", "invites", "locks", "muted", "sessions", "spent_codes", "voided", *EXPIRING)
+_EXPIRING = ("attempts", "invites", "locks", "muted", "sessions", "spent_codes", "spent_tickets", "tickets", "voided")
+_HOUSEKEEPING = (*_EXPIRING, *EXPIRING)
 
 
 class ClusterError(Exception):
@@ -63,6 +65,7 @@ class Cluster:
     presence: Presence
     mirror: Mirror
     fleet: Fleet
+    live: Live
     recordings: Recordings
     clock: Callable[[], datetime]
 
@@ -124,6 +127,7 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
         presence=presence,
         mirror=mirror,
         fleet=Fleet(nodes, presence, mirror.view, clock),
+        live=Live(nodes, mirror.view),
         recordings=_recordings(ground, nodes),
         clock=clock,
     )

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.enrolment.nodes import NodeRecord, Nodes
-from controller.policy.liveness import NO_TUNNEL, TUNNEL_PROOF, Standing, TunnelFact, decide_status, status_since
+from controller.policy.liveness import (
+    NO_TUNNEL,
+    TUNNEL_PROOF,
+    BrokerHealth,
+    Standing,
+    TunnelFact,
+    decide_status,
+    status_since,
+)
 from controller.presence import Presence, Tunnel
 from controller.presence.mirror import NO_VIEW, View
-from protocol.access import AccessTarget, Person, decide_access
+from protocol.access import AccessTarget, Person, administers, decide_access, sees_audit
 from protocol.decision import Granted
 from protocol.instants import to_milliseconds
 from protocol.messages import NodeEntry, NodeStatus, TunnelState
@@ -136,6 +144,19 @@ class Fleet:
         views = self.all()
         may = self._may_open(person)
         return tuple(view for view in views if view.node_id in may)
+
+    def seen_by(self, person: Person) -> tuple[NodeView, ...]:
+        """Return the nodes that `person` may know of, by name: all for who administers the cluster, or may audit it."""
+        knows_all = administers(person.roles) or sees_audit(person.roles)
+        return self.all() if knows_all else self.nodes_for(person)
+
+    def opened_by(self, person: Person) -> frozenset[NodeId]:
+        """Return which nodes `person` may open with some login."""
+        return self._may_open(person)
+
+    def broker(self) -> BrokerHealth:
+        """Return whether what is known over MQTT is up to date."""
+        return self._told().health
 
     def listing_for(self, person: Person) -> str:
         """Return `protocol.messages.NodeList` of the nodes that `person` may open, as JSON text, by name.

@@ -30,6 +30,10 @@ class LockError(Exception):
     """What was asked for cannot be done; the message says why, in words for the admin."""
 
 
+class UnknownLockError(LockError):
+    """There is no such lock."""
+
+
 class Locks:
     """All locks. What was read is kept for as long as the store says that nothing was written."""
 
@@ -82,7 +86,7 @@ class Locks:
         with self._locks.alone():
             lock = next((lock for lock in self.list() if lock.lock_id == lock_id.lower()), None)
             if lock is None:
-                raise LockError(f'lock "{lock_id}" not found: `tctl locks ls` lists them')
+                raise UnknownLockError(f'lock "{lock_id}" not found: `tctl locks ls` lists them')
             # The event comes first: what is gone could not be put back.
             fields: dict[str, Json] = {"user": origin.actor, "name": lock.lock_id, "target": {lock.kind: lock.value}}
             self._audit.write(events.LOCK_DELETED, fields | {"via": origin.via})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from controller.accounts import codes, passwords
-from controller.accounts.records import InviteKind, InviteRecord, SecondFactor, UserRecord
+from controller.accounts.records import FACTOR_PURPOSE, InviteKind, InviteRecord, SecondFactor, UserRecord
 from controller.audit import AuditError, AuditLog
 from controller.authority.vault import Vault
 from controller.origin import Origin
@@ -31,7 +31,7 @@ from protocol.names import ClusterName, UserName
 from protocol.secret import Secret
 
 _PURPOSE = "invite"
-FACTOR_PURPOSE = "totp"
+WRONG_DIGITS = "The six digits are not right: take the ones your app shows now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,13 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """The person has to type something again; `problem` says what, in words for them."""
+    """The person has to type something again; `problem` says what, in words for them.
+
+    `field` is what it is about: ``password``, ``otp``, ``name`` or ``approval``; empty where it is none of these.
+    """
 
     problem: str
+    field: str = ""
 
 
 class Invites:
@@ -82,6 +86,11 @@ class Invites:
         if key is not None:
             self._invites.delete(key, now=self._clock())
 
+    def expires(self, key: str) -> datetime | None:
+        """Return when the link of that key expires; None where it is gone."""
+        record = self._invites.get(key, now=self._clock())
+        return None if record is None else record.expires
+
     def open(self, token: str, origin: Origin) -> Granted[Invitation] | Refused:
         """Return what the page shows; opening it spends nothing."""
         found = self._find(token)
@@ -105,11 +114,11 @@ class Invites:
         invite = InviteRecord.from_value(record.value)
         problem = password_problem(passwords.normalise(password.reveal()))
         if problem is not None:
-            return Incomplete(problem)
+            return Incomplete(problem, "password")
         now = self._clock()
         step = codes.matching_step(self._secret(invite), otp.reveal(), now)
         if step is None:
-            return Incomplete("The six digits are not right: take the ones your app shows now.")
+            return Incomplete(WRONG_DIGITS, "otp")
         answer = self._apply(invite, user_record, passwords.hash_password(password), step, origin)
         with suppress(StoreError):  # it is spent as it is, and expires by itself
             self.forget(record.key)

@@ -13,6 +13,10 @@ from protocol.events import Json
 from protocol.instants import format_instant, parse_instant
 from protocol.names import Login, RoleName, UserName
 
+# What the secrets of authenticator apps are sealed for.
+FACTOR_PURPOSE = "totp"
+# When each person last signed in.
+LAST_SIGN_INS = "last_sign_ins"
 InviteKind = Literal["invite", "reset"]
 SessionKind = Literal["web", "tsh"]
 
@@ -126,6 +130,8 @@ class SessionRecord:
     Attributes:
         valid_from: the user's, when the sign-in was judged: the session is void once the user has another.
         seen: the last use; it moves on in steps, for the idle limit of browsers.
+        address: where it was begun from, ``HOST:PORT``; empty where that is not known.
+        client: what the browser or program said it is.
     """
 
     user: UserName
@@ -134,6 +140,8 @@ class SessionRecord:
     valid_from: datetime
     created: datetime
     seen: datetime
+    address: str = ""
+    client: str = ""
 
     def to_value(self) -> dict[str, Json]:
         """Return the JSON object."""
@@ -144,6 +152,8 @@ class SessionRecord:
             "valid_from": format_instant(self.valid_from),
             "created": format_instant(self.created),
             "seen": format_instant(self.seen),
+            "address": self.address,
+            "client": self.client,
         }
 
     @classmethod
@@ -157,6 +167,8 @@ class SessionRecord:
             parse_instant(fields["valid_from"]),
             parse_instant(fields["created"]),
             parse_instant(fields["seen"]),
+            fields.get("address", ""),
+            fields.get("client", ""),
         )
 
 

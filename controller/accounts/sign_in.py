@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.accounts import codes, passwords, records
-from controller.accounts.invites import FACTOR_PURPOSE
-from controller.accounts.records import SecondFactor, UserRecord
+from controller.accounts import codes, passwords
+from controller.accounts.proof import Proofs, RightCode
+from controller.accounts.records import FACTOR_PURPOSE, LAST_SIGN_INS, SecondFactor, UserRecord
 from controller.audit import AuditLog
 from controller.authority.vault import Vault
 from controller.locks import Locks
 from controller.origin import Origin
-from controller.policy.login import Admitted, Locked, count_attempt, forget_after
-from controller.store.interface import AlreadyExistsError, ConflictError, Store
-from protocol import events, limits, names
+from controller.policy.login import Admitted
+from controller.store.interface import Store
+from protocol import events, names
 from protocol.decision import Granted, Refused
 from protocol.events import Json
 from protocol.instants import format_instant
@@ -52,7 +52,7 @@ class SignedIn:
 class _Findings:
     admitted: bool
     password: bool
-    step: tuple[SecondFactor, int] | None
+    code: RightCode | None
 
 
 def refuse_locked(lock: Lock) -> Refused:
@@ -67,31 +67,34 @@ class SignIn:
         self, store: Store, vault: Vault, locks: Locks, audit: AuditLog, clock: Callable[[], datetime]
     ) -> None:
         self._users = store.collection("users")
-        self._attempts = store.collection("attempts")
-        self._spent = store.collection("spent_codes")
+        self._last = store.collection(LAST_SIGN_INS)
         self._vault = vault
         self._locks = locks
         self._audit = audit
         self._clock = clock
+        self.proofs = Proofs(store, vault, audit, clock)
         self._stranger = SecondFactor("", "", vault.seal(codes.new_secret().reveal().encode(), FACTOR_PURPOSE), clock())
 
     def decide(self, name: str, password: Secret[str], otp: Secret[str], origin: Origin) -> Granted[SignedIn] | Refused:
         """Judge one sign-in and write it to the audit log."""
         user = self._find(name)
         key = user.name if user else self._stranger_key(name)
-        attempt = self._count(key)
+        attempt = self.proofs.count(key)
         findings = _Findings(
             admitted=isinstance(attempt, Admitted),
             password=passwords.verify_password(user.password_hash if user else None, password),
-            step=self._match(user, otp),
+            code=self._match(user, otp),
         )
         answer = self._judge(user, findings)
         is_guess = isinstance(answer, Refused) and answer.check != LOCKED
         if not is_guess:
-            self._attempts.delete(key, now=self._clock())
+            self.proofs.forget(key)
         self.report(name, answer, origin)
         if is_guess and isinstance(attempt, Admitted):
-            self._report_lock(attempt, name, origin)
+            self.proofs.report_lock(attempt, name, origin)
+        if isinstance(answer, Granted):
+            now = self._clock()
+            self._last.put_many({answer.value.user: {"at": format_instant(now)}}, now=now)
         return answer
 
     def _judge(self, user: UserRecord | None, findings: _Findings) -> Granted[SignedIn] | Refused:
@@ -101,14 +104,9 @@ class SignIn:
             return Refused("no such user", "S2")
         if not findings.password:
             return Refused("no password set yet" if user.password_hash is None else "wrong password", "S2")
-        if findings.step is None:
+        if findings.code is None:
             return Refused("wrong one-time code", "S3")
-        factor, step = findings.step
-        now = self._clock()
-        try:
-            spent = f"{user.name} {factor.factor_id} {step}"
-            self._spent.create(spent, {}, now=now, expires=now + limits.TOTP_MEMORY)
-        except AlreadyExistsError:
+        if not self.proofs.spend(user.name, findings.code):
             return Refused("the one-time code was used before", "S4")
         lock = self._locks.find(user=user.name)
         return Granted(SignedIn(user.name, user.valid_from)) if lock is None else refuse_locked(lock)
@@ -120,44 +118,16 @@ class SignIn:
             return None
         return None if record is None else UserRecord.from_value(record.value)
 
-    def _match(self, user: UserRecord | None, otp: Secret[str]) -> tuple[SecondFactor, int] | None:
-        found = None
-        for factor in (user.factors if user else ()) or (self._stranger,):
-            secret = Secret(self._vault.open(factor.sealed_secret, FACTOR_PURPOSE).reveal().decode())
-            step = codes.matching_step(secret, otp.reveal(), self._clock())
-            if step is not None and factor is not self._stranger:
-                found = (factor, step)
-        return found
-
-    def _count(self, key: str) -> Admitted | Locked:
-        while True:
-            now = self._clock()
-            record = self._attempts.get(key, now=now)
-            before = records.attempts_from_value(record.value if record else None)
-            answer = count_attempt(before, now)
-            if isinstance(answer, Admitted):
-                kept, expires = answer.attempts, forget_after(now)
-            else:  # a try that finds a lock is not counted, and yet written: it takes as long as any other
-                kept, expires = before, answer.until
-            value = records.attempts_to_value(kept)
-            try:
-                if record is None:
-                    self._attempts.create(key, value, now=now, expires=expires)
-                else:
-                    self._attempts.replace(record, value, now=now, expires=expires)
-            except (AlreadyExistsError, ConflictError):
-                continue  # another process counted meanwhile: read anew
-            return answer
+    def _match(self, user: UserRecord | None, otp: Secret[str]) -> RightCode | None:
+        factors = user.factors if user else ()
+        if factors:
+            return self.proofs.match(factors, otp)
+        self.proofs.match((self._stranger,), otp)  # for the time that it takes
+        return None
 
     def _stranger_key(self, name: str) -> str:
         digest = self._vault.mac(name.encode("utf-8", "replace"), _PURPOSE)
         return f"? {int.from_bytes(digest[:4], 'big') % _STRANGERS}"
-
-    def _report_lock(self, answer: Admitted, name: str, origin: Origin) -> None:
-        until = answer.attempts.locked_until
-        if until is not None:  # for names of nobody too: it costs what it costs for others
-            fields = {"user": name[:64], "expires": format_instant(until), "addr.remote": origin.address}
-            self._audit.write(events.USER_LOCKED, fields | {"via": origin.via})
 
     def report(self, name: str, answer: Granted[SignedIn] | Refused, origin: Origin) -> None:
         """Write to the audit log how a sign-in of `name` ended."""

@@ -1,4 +1,4 @@
-"""Whose certificates are void though they have not ended: of people who were removed or reset.
+"""Whose certificates are void though they have not ended: of people who were removed, reset or given fewer rights.
 
 At the controller's own doors the person's record says so, or that there is none. Nodes are told by the policy document.
 """
@@ -6,7 +6,7 @@ At the controller's own doors the person's record says so, or that there is none
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.store.cached import Cached
 from controller.store.interface import AlreadyExistsError, ConflictError, Record, Store
@@ -25,13 +25,15 @@ class Voided:
         self._clock = clock
         self._kept = Cached(self._voided, _newest, clock)
 
-    def add(self, name: str) -> None:
-        """Void what was issued to somebody before this second. Raises `StoreError`."""
+    def add(self, name: str, before: datetime | None = None) -> None:
+        """Void what was issued to somebody before this second, or before `before`. Raises `StoreError`."""
         now = self._clock()
-        value = {"before": to_milliseconds(now.replace(microsecond=0))}  # certificates tell their times in seconds
+        # Certificates tell their times in seconds.
+        wanted = to_milliseconds((before or now).replace(microsecond=0))
         expires = now + limits.USER_CERTIFICATE_MAX + limits.CLOCK_LEEWAY
         while True:
             found = self._voided.get(name, now=now)
+            value = {"before": max(wanted, int(str(found.value["before"])) if found else wanted)}
             try:
                 if found is None:
                     self._voided.create(name, value, now=now, expires=expires)
@@ -49,6 +51,11 @@ class Voided:
         now = self._clock()
         live = [record for record in self._kept.read() if record.expires is None or record.expires > now]
         return {parse_user_name(record.key): int(str(record.value["before"])) for record in live[: limits.LOCKS_MAX]}
+
+
+def next_second(now: datetime) -> datetime:
+    """Return the first whole second after `now`: what is issued up to then is from before, whatever second it bears."""
+    return now.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _newest(records: Sequence[Record]) -> Sequence[Record]:

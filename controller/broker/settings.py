@@ -75,6 +75,7 @@ sys_interval 10
 _PATTERNS = f"""\
 pattern write {topics.NODE_STATE_PATTERN}
 pattern write {topics.NODE_BEAT_PATTERN}
+pattern write {topics.NODE_LIVE_PATTERN}
 pattern read {topics.POLICY}
 pattern read {topics.PULSE}
 pattern read {topics.NODE_DOCUMENT_PATTERN}
@@ -170,7 +171,7 @@ def access_text(denied: Iterable[NodeId], silenced: Iterable[NodeId] = ()) -> st
     ours = f"user {topics.CONTROLLER}\ntopic readwrite #\ntopic read $SYS/#\n"
     theirs = "".join(f"user {node_id}\ntopic deny #\n" for node_id in sorted(denied))
     hushed = "".join(
-        f"user {node_id}\ntopic deny {topics.state(node_id)}\ntopic deny {topics.beat(node_id)}\n"
+        f"user {node_id}\n" + "".join(f"topic deny {topic}\n" for topic in topics.written_by(node_id))
         for node_id in sorted(frozenset(silenced).difference(denied))
     )
     return f"{ours}{theirs}{hushed}{_PATTERNS}"

@@ -167,6 +167,7 @@ class Joins:
             version=request.version,
             pending=order.pending,
             ephemeral=None if ephemeral is None else int(ephemeral.total_seconds()),
+            token_mark=token.mark,
         )
 
     def _again(self, old: NodeRecord, fresh: NodeRecord, known: KnownDevice) -> NodeRecord:

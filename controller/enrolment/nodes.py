@@ -29,6 +29,10 @@ class NodeError(Exception):
     """What the admin asked for cannot be done; the message says why, in words for the admin."""
 
 
+class UnknownNodeError(NodeError):
+    """There is no such node."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSerial:
     """One of a node's TLS certificates: its serial number, hexadecimal, when it expires, and which key signed it.
@@ -58,6 +62,8 @@ class NodeRecord:
         labels_version: of the labels that an admin has given it since it joined first; 0 where none has. It counts up,
             as `next_version` has it: a node takes none that is older, also after the records were put back.
         host_signer: which key signed its host certificate, as `TlsSerial.signer`.
+        token_mark: what tells that join token from every other (`FoundToken.mark`); empty for a record from before
+            that was noted.
     """
 
     node_id: NodeId
@@ -75,6 +81,7 @@ class NodeRecord:
     renewed: datetime | None = None
     labels_version: int = 0
     host_signer: str = ""
+    token_mark: str = ""
 
     def target(self) -> AccessTarget:
         """Return what access rules look at."""
@@ -101,6 +108,7 @@ class NodeRecord:
             "renewed": None if self.renewed is None else format_instant(self.renewed),
             "labels_version": self.labels_version,
             "host_signer": self.host_signer,
+            "token_mark": self.token_mark,
         }
 
     @classmethod
@@ -127,6 +135,7 @@ class NodeRecord:
             renewed=None if renewed is None else parse_instant(renewed),
             labels_version=fields.get("labels_version", 0),
             host_signer=fields.get("host_signer", ""),
+            token_mark=fields.get("token_mark", ""),
         )
 
 
@@ -270,7 +279,7 @@ class Nodes:
     def _required(self, node_id: NodeId) -> FoundNode:
         found = self.find(node_id)
         if found is None:
-            raise NodeError(f"node {node_id} not found: `tctl nodes ls -v` lists them")
+            raise UnknownNodeError(f"node {node_id} not found: `tctl nodes ls -v` lists them")
         return found
 
     def _drop(self, node: NodeRecord) -> None:

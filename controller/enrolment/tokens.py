@@ -6,6 +6,7 @@ A token that is spent or has expired is remembered for a while, so that the audi
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from controller.audit import AuditError, AuditLog
 from controller.origin import Origin
 from controller.policy import join
 from controller.policy.join import UNLIMITED, JoinToken
-from controller.store.interface import ConflictError, Record, Store, Value
+from controller.store.interface import ConflictError, Record, Store
 from protocol import events, limits
 from protocol.durations import describe_duration, format_duration
 from protocol.events import Json
@@ -24,9 +25,17 @@ from protocol.instants import format_instant, parse_instant
 from protocol.names import TokenText
 from protocol.secret import Secret
 
+# An id is the beginning of the record's key, a hash; and it is shorter than a token may be, so never taken for one.
+_ID_SIZE = 12
+_ID = re.compile(rf"[0-9a-f]{{{_ID_SIZE}}}")
+
 
 class TokenError(Exception):
     """What the admin asked for cannot be done; the message says why, in words for the admin."""
+
+
+class UnknownTokenError(TokenError):
+    """There is no such token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,11 @@ class Tokens:
         _require_spans(ttl, ephemeral)
         text = TokenText(secrets.token_hex(16))
         now = self._clock()
-        token = JoinToken(hidden(text), uses, now + ttl, dict(labels), claimable, approve, ephemeral)
-        record = self._tokens.create(_key(text), _to_value(token), now=now, expires=_forget_after(token))
+        key = _key(text)
+        token = JoinToken(
+            hidden(text), uses, now + ttl, dict(labels), claimable, approve, ephemeral, token_id=_id_of(key)
+        )
+        record = self._tokens.create(key, _to_value(token), now=now, expires=_forget_after(token))
         fields: dict[str, Json] = {
             "user": origin.actor,
             "roles": ["Node"],
@@ -92,26 +104,31 @@ class Tokens:
     def list(self) -> Sequence[JoinToken]:
         """Return all tokens that are still good for a join, soonest to expire first, static ones last."""
         now = self._clock()
-        kept = [_from_value(record.value) for record in self._tokens.list(now=now)]
+        kept = [_from_record(record) for record in self._tokens.list(now=now)]
         kept = [token for token in kept if join.is_good(token, now)]
         kept.sort(key=lambda token: token.expires or now)
-        return kept + [JoinToken(suffix, UNLIMITED, None) for suffix in self._static.values()]
+        return kept + [_static(key, suffix) for key, suffix in self._static.items()]
 
     def remove(self, text: str, origin: Origin) -> str:
-        """Remove a token, named whole or as the listing shows it, and return how it is shown. Raises `TokenError`."""
-        shown = text if _is_hidden(text) else hidden(text)
-        if _key(text) in self._static or (_is_hidden(text) and text in self._static.values()):
+        """Remove a token, named whole, by its id or as the listing shows it, and return how it is shown.
+
+        Raises:
+            TokenError: none has that name, or several are shown so.
+        """
+        shown = text if _is_hidden(text) or _ID.fullmatch(text) else hidden(text)
+        if any(_is_called(text, key, suffix) for key, suffix in self._static.items()):
             raise TokenError(
                 f"token {shown} stands in controller.yaml (auth_service.tokens): take it out there, restart"
             )
         found = [
             record
             for record in self._tokens.list(now=self._clock())
-            if record.key == _key(text) or (_is_hidden(text) and record.value["suffix"] == text)
+            if _is_called(text, record.key, str(record.value["suffix"]))
         ]
-        if len(found) != 1:
-            problem = "is not known" if not found else "names several tokens: give the whole token"
-            raise TokenError(f"token {shown} {problem} (`tctl tokens ls` lists them)")
+        if not found:
+            raise UnknownTokenError(f"token {shown} is not known (`tctl tokens ls` lists them)")
+        if len(found) > 1:
+            raise TokenError(f"token {shown} names several tokens: give the ID of one (`tctl tokens ls` lists them)")
         suffix = str(found[0].value["suffix"])
         # The event comes first: what is gone could not be put back.
         self._audit.write(events.JOIN_TOKEN_DELETE, {"user": origin.actor, "token": suffix, "via": origin.via})
@@ -120,11 +137,14 @@ class Tokens:
 
     def find(self, text: TokenText) -> FoundToken | None:
         """Return the token `text`, or None."""
-        key = _key(text)
-        if key in self._static:
-            return FoundToken(JoinToken(self._static[key], UNLIMITED, None), None, key)
-        record = self._tokens.get(key, now=self._clock())
-        return None if record is None else FoundToken(_from_value(record.value), record, key)
+        return self.marked(_key(text))
+
+    def marked(self, mark: str) -> FoundToken | None:
+        """Return the token with that mark (`mark_of`), spent or not, or None."""
+        if mark in self._static:
+            return FoundToken(_static(mark, self._static[mark]), None, mark)
+        record = self._tokens.get(mark, now=self._clock())
+        return None if record is None else FoundToken(_from_record(record), record, mark)
 
     def spend(self, found: FoundToken, mark: str = "") -> bool:
         """Take one use from a token for the host key with that mark.
@@ -160,6 +180,19 @@ def hidden(text: str) -> str:
     return "****" + text[-4:]
 
 
+def mark_of(text: str) -> str:
+    """Return what tells a token from every other, and does not let anybody join: `FoundToken.mark`."""
+    return _key(text)
+
+
+def _is_called(text: str, key: str, suffix: str) -> bool:
+    return text == suffix if _is_hidden(text) else text == _id_of(key) or _key(text) == key
+
+
+def _id_of(key: str) -> str:
+    return key[:_ID_SIZE]
+
+
 def _is_hidden(text: str) -> bool:
     return text.startswith("****")
 
@@ -181,8 +214,12 @@ def _to_value(token: JoinToken) -> dict[str, Json]:
     }
 
 
-def _from_value(value: Value) -> JoinToken:
-    fields = cast("Mapping[str, Any]", value)
+def _static(key: str, suffix: str) -> JoinToken:
+    return JoinToken(suffix, UNLIMITED, None, token_id=_id_of(key))
+
+
+def _from_record(record: Record) -> JoinToken:
+    fields = cast("Mapping[str, Any]", record.value)
     ephemeral = fields.get("ephemeral")
     return JoinToken(
         suffix=fields["suffix"],
@@ -193,4 +230,5 @@ def _from_value(value: Value) -> JoinToken:
         approve=fields.get("approve", False),
         ephemeral=None if ephemeral is None else timedelta(seconds=ephemeral),
         spent_by=fields.get("spent_by", ""),
+        token_id=_id_of(record.key),
     )

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from controller.presence.wire import HEALTH, ONCE, SOCKET, News
+from controller.presence.history import NodeHistory
+from controller.presence.wire import (
+    HEALTH,
+    ONCE,
+    SOCKET,
+    News,
+    history_answer,
+    parse_history_question,
+)
+from protocol.names import NodeId
 
 _REQUEST_SECONDS = 5.0
 _REQUEST_MAX = 1024
@@ -44,11 +53,23 @@ def bind(data_dir: Path) -> socket.socket:
     return sock
 
 
-class Feed:
-    """Those who follow. `snapshot` returns all that is known now."""
+def _no_history(_node_id: NodeId) -> None:
+    return None
 
-    def __init__(self, snapshot: Callable[[], News]) -> None:
+
+class Feed:
+    """Those who follow, and those who ask.
+
+    Args:
+        snapshot: returns all that is known now.
+        history: returns the last day of one node.
+    """
+
+    def __init__(
+        self, snapshot: Callable[[], News], history: Callable[[NodeId], NodeHistory | None] = _no_history
+    ) -> None:
         self._snapshot = snapshot
+        self._history = history
         self._followers: set[asyncio.StreamWriter] = set()
         self._asking: set[asyncio.StreamWriter] = set()
 
@@ -88,9 +109,9 @@ class Feed:
                 request = await reader.readline()
             if not request.endswith(b"\n"):
                 return
-            news = self._snapshot()
-            writer.write((News("changes", {}, news.broker) if request == HEALTH else news).encode())
-            if request in (ONCE, HEALTH):
+            answer, is_all = self._answer(request)
+            writer.write(answer)
+            if is_all:
                 async with asyncio.timeout(_SNAPSHOT_SECONDS):
                     await writer.drain()
                 return
@@ -103,3 +124,13 @@ class Feed:
             self._followers.discard(writer)
             self._asking.discard(writer)
             writer.close()
+
+    def _answer(self, request: bytes) -> tuple[bytes, bool]:
+        """Return the answer to a request, and whether that is all; else changes follow."""
+        asked = parse_history_question(request)
+        if asked is not None:
+            return history_answer(self._history(asked)), True
+        news = self._snapshot()
+        if request == HEALTH:
+            news = News("changes", {}, news.broker)
+        return news.encode(), request in (ONCE, HEALTH)

@@ -28,7 +28,8 @@ _MISC_SECONDS = 1.0
 _RETRY_FIRST, _RETRY_MAX = 0.25, 5.0
 # So much is read before the loop may do something else.
 _PACKETS_AT_ONCE = 100
-_SUBSCRIBED = [topics.ALL_SEEN, topics.ALL_NODE_DOCUMENTS, topics.ALL_STATES, topics.ALL_BEATS]
+# What is retained comes in this order: who is there before what goes on with them.
+_SUBSCRIBED = [topics.ALL_SEEN, topics.ALL_NODE_DOCUMENTS, topics.ALL_STATES, topics.ALL_BEATS, topics.ALL_LIVE]
 # Comes back to us after everything that the broker held when we subscribed.
 _MARK = topics.ALL_SEEN.replace("+", "mark")
 

@@ -20,6 +20,7 @@ from controller.broker.error import BrokerError
 from controller.cluster import Cluster
 from controller.enrolment.nodes import NodeRecord
 from controller.lookout import feed
+from controller.lookout.chronicle import Chronicle
 from controller.lookout.feed import Feed
 from controller.lookout.herald import Herald
 from controller.lookout.ledger import Ledger
@@ -28,7 +29,7 @@ from controller.lookout.mutes import Mutes
 from controller.lookout.strangers import Strangers
 from controller.lookout.tidings import describe
 from controller.policy.clone import is_outdated
-from controller.policy.liveness import BrokerHealth
+from controller.policy.liveness import NO_SESSIONS, BrokerHealth
 from controller.policy.moment import Moment, was_set
 from controller.presence.memory import WATCH, Memory, decode_watch, encode_watch
 from controller.presence.roster import Roster
@@ -38,6 +39,7 @@ from protocol import events, limits, topics
 from protocol.decision import Refused
 from protocol.fields import MessageError
 from protocol.instants import format_instant
+from protocol.live_sessions import LiveSessions
 from protocol.names import BadNameError, NodeId
 from protocol.presences import Beat, NodeState
 
@@ -79,7 +81,9 @@ class Lookout:
         self._link = BrokerLink(entrance, self)
         self._strangers = Strangers(lambda topic: self._link.publish(topic, b""), self._refuse)
         self._herald = Herald(cluster.control, self._link, self._moment, self._refuse)
-        self._feed = Feed(self._snapshot)
+        history = self._roster.history
+        self._chronicle = Chronicle(history, cluster.config.data_dir, cluster.clock, lambda: tuple(self._nodes))
+        self._feed = Feed(self._snapshot, lambda node_id: history.of(node_id, cluster.clock()))
         self._health = BrokerHealth(is_up=False, since=begun.now, reason="connecting to the broker")
         self._caught_up = False
         self._watched: datetime | None = None
@@ -119,11 +123,13 @@ class Lookout:
                 tasks.create_task(self._herald.run(), name="herald"),
                 tasks.create_task(self._keep(), name="roster"),
                 tasks.create_task(self._ledger.run(), name="ledger"),
+                tasks.create_task(self._chronicle.run(), name="chronicle"),
             ]
             ready()
             await stop.wait()
             self._note_watch(self._moment())
             await self._ledger.finish()
+            await self._chronicle.finish()
             for task in going:
                 task.cancel()
 
@@ -204,7 +210,7 @@ class Lookout:
                 self._mutes.put(told.node_id, at)
             if answer is None or isinstance(answer, Refused):
                 return
-        if not payload:
+        if not payload and told.word != "live":
             return  # a retained message was taken back
         self._take(told, payload, at, retained=retained)
 
@@ -214,6 +220,8 @@ class Lookout:
                 state = NodeState.decode(payload)
                 if self._roster.hear_state(told.node_id, state, at, retained=retained):
                     self._report_clone(told.node_id, "two runs of its agent take turns")
+            elif told.word == "live":
+                self._hear_live(told.node_id, payload, at, retained=retained)
             elif retained:
                 self._link.publish(topics.beat(told.node_id), b"")  # nobody knows from when it is
             else:
@@ -224,7 +232,19 @@ class Lookout:
         except (MessageError, BadNameError) as err:
             self._refuse(told.node_id, Refused(f"{told.word}: {err}", "B3"))
             if retained:
-                self._link.publish(topics.state(told.node_id), b"")
+                self._link.publish(told.topic, b"")
+
+    def _hear_live(self, node_id: NodeId, payload: bytes, at: Moment, *, retained: bool) -> None:
+        """Take what sessions are going on at a node; nothing at all is none, and may be our own word, coming back.
+
+        Raises `MessageError`.
+        """
+        live = LiveSessions.decode(payload) if payload else NO_SESSIONS
+        answer = self._roster.hear_live(node_id, live, at, retained=retained or not payload)
+        if isinstance(answer, Refused):
+            self._refuse(node_id, answer)
+            if retained:
+                self._link.publish(topics.live(node_id), b"")
 
     def _refuse(self, node_id: NodeId, refused: Refused) -> None:
         node = self._nodes.get(node_id)
@@ -297,7 +317,7 @@ class Lookout:
             self._listed = nodes
             self._nodes = {node.node_id: node for node in nodes}
             for node_id in self._roster.enrol(self._nodes.keys()):
-                for topic in (topics.state(node_id), topics.seen(node_id), topics.node_document(node_id)):
+                for topic in (*topics.written_by(node_id), topics.seen(node_id), topics.node_document(node_id)):
                     self._link.publish(topic, b"")
         at = self._moment()
         for said in self._strangers.judge(self._roster, waiting):

@@ -15,11 +15,13 @@ _MAX = 1000
 
 @dataclass(slots=True)
 class _Stranger:
-    """What a node said: its last state, whether the broker had kept that, its last heartbeat."""
+    """What a node said: its last state, whether the broker had kept that, its last heartbeat, its live sessions."""
 
     state: bytes = b""
     beat: bytes = b""
     retained: bool = False
+    live: bytes = b""
+    live_retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Strangers:
         if told.word == "state":
             # What is too large stays too large. A heartbeat from before this is none after it: it may be a farewell.
             stranger.state, stranger.retained, stranger.beat = payload[: limits.NODE_STATE_MAX + 1], retained, b""
+        elif told.word == "live":
+            stranger.live, stranger.live_retained = payload[: limits.LIVE_SESSIONS_SIZE_MAX + 1], retained
         else:
             stranger.beat = payload[: limits.BEAT_MAX + 1]
 
@@ -81,12 +85,16 @@ class Strangers:
         """Leave nothing of it on the broker, which keeps a state even where nothing of this message says so."""
         if stranger.state:
             self._clear(topics.state(node_id))
-        if not stranger.retained:  # else it was removed while we were away
+        if stranger.live:
+            self._clear(topics.live(node_id))
+        if not (stranger.retained or stranger.live_retained):  # else it was removed while we were away
             self._refuse(node_id, Refused("no node that is enrolled", "B2"))
 
 
 def _said(node_id: NodeId, stranger: _Stranger) -> Iterator[Said]:
     if stranger.state:
         yield Said(NodeTopic(node_id, "state"), stranger.state, stranger.retained)
+    if stranger.live:
+        yield Said(NodeTopic(node_id, "live"), stranger.live, stranger.live_retained)
     if stranger.beat:  # the next is half a minute away
         yield Said(NodeTopic(node_id, "beat"), stranger.beat, retained=False)

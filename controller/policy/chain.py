@@ -147,7 +147,7 @@ def check_chain(
         noted: a hash that one of them must have.
         opening: the kind of event that every such log begins with; without it a log may also be empty.
     """
-    check = _Check(noted, opening)
+    check = ChainCheck(noted, opening)
     for line in lines:
         problem = check.take(line)
         if problem is not None:
@@ -155,10 +155,10 @@ def check_chain(
     return check.end()
 
 
-class _Check:
-    """The state between two lines: the last line, its hash, and the hash before it."""
+class ChainCheck:
+    """The state between two lines: the last line, its hash, and the hash before it. See `check_chain`."""
 
-    def __init__(self, noted: str | None, opening: EventKind | None) -> None:
+    def __init__(self, noted: str | None = None, opening: EventKind | None = None) -> None:
         self._opening = opening
         self._last = Line("", 0, b"")
         self._hash = GENESIS
@@ -168,6 +168,21 @@ class _Check:
         self._recovered = 0
         self._noted = noted
         self._found = noted in {None, GENESIS}
+
+    @property
+    def count(self) -> int:
+        """How many events there were."""
+        return self._count
+
+    @property
+    def last_hash(self) -> str:
+        """The hash of the last line."""
+        return self._hash
+
+    @property
+    def recovered(self) -> int:
+        """How often a crash tore a line."""
+        return self._recovered
 
     def take(self, line: Line) -> str | None:
         """Return what is wrong with the next line, or None."""

@@ -27,6 +27,7 @@ class JoinToken:
         approve: whether an admin has to approve of each device that joins with it.
         ephemeral: after so long offline its nodes are removed; None for never.
         spent_by: the mark of the host key that took a use from it last; empty where none did.
+        token_id: what names it where the suffix may be another's too; it lets nobody join.
     """
 
     suffix: str
@@ -37,6 +38,7 @@ class JoinToken:
     approve: bool = False
     ephemeral: timedelta | None = None
     spent_by: str = ""
+    token_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocol import limits
+from protocol.live_sessions import LiveSessions
 from protocol.messages import NodeStatus, PresenceState, TunnelState
 from protocol.presences import Beat, NodeState
 
 # A tunnel that is still up so long after its node was given up has been asked by the kernel meanwhile, and answered.
 TUNNEL_PROOF = limits.TUNNEL_TCP_KEEPALIVE + 2 * limits.LINK_SILENCE_MAX
+
+
+NO_SESSIONS = LiveSessions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Standing:
         reason: why it is offline or stale; empty while it is online.
         state: what it said when it came online; None where it never did.
         beat: its last heartbeat.
+        live: the sessions that are going on there, as it last told; none while it is offline.
     """
 
     presence: PresenceState
@@ -31,6 +36,7 @@ class Standing:
     reason: str = ""
     state: NodeState | None = None
     beat: Beat | None = None
+    live: LiveSessions = NO_SESSIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,12 @@ def count_attempt(attempts: Attempts, now: datetime) -> Admitted | Locked:
     return Admitted(Attempts(failures, now + limits.SIGN_IN_LOCKOUT if last else None))
 
 
+def take_back(attempts: Attempts) -> Attempts:
+    """Return the count without one try that was counted and turned out to be right; what others failed still counts."""
+    failures = max(0, attempts.failures - 1)
+    return Attempts(failures, attempts.locked_until if failures >= limits.SIGN_IN_FAILURES else None)
+
+
 def forget_after(now: datetime) -> datetime:
     """Return when a count that sees no further try is forgotten."""
     return now + limits.SIGN_IN_LOCKOUT

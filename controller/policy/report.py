@@ -2,7 +2,7 @@
 
 Checks of a batch: R0 its numbers go on from those that are held.
 Checks of an event: R1 its kind is one that nodes report; R2 it speaks of the node that sent it;
-R3 its fields are that kind's; R4 its time is one.
+R3 its fields are that kind's; R4 its time is one; R5 the session it speaks of, if any, is one of that node's own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from protocol.decision import Granted, Refused
 from protocol.events import BadEventError, EventKind
 from protocol.instants import parse_instant
 from protocol.messages import NodeEvent
+from protocol.names import BadNameError, NodeId, parse_session_id
+from protocol.session_ids import is_minted_by
 
 
 def decide_fresh(held: int, batch: Sequence[NodeEvent]) -> Granted[tuple[NodeEvent, ...]] | Refused:
@@ -48,7 +50,20 @@ def judge_event(node: AccessTarget, event: NodeEvent) -> Granted[EventKind] | Re
         parse_instant(event.time)
     except ValueError as err:
         return Refused(str(err), "R4")
-    return Granted(kind)
+    return _judge_session(node.node_id, event) or Granted(kind)
+
+
+def _judge_session(node: NodeId, event: NodeEvent) -> Refused | None:
+    """Judge of which session an event tells: what is told of a session decides who may see it. None is empty."""
+    said = event.fields.get("sid", "")
+    if said == "":
+        return None
+    try:
+        session = parse_session_id(said)
+    except BadNameError as err:
+        return Refused(str(err), "R5")
+    is_own = session == said and is_minted_by(session, node)
+    return None if is_own else Refused(f"session {session} is not one of its own", "R5")
 
 
 def believed_time(said: datetime, *, joined: datetime, now: datetime) -> datetime:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from protocol import limits
-from protocol.access import PRESET_ROLES, Role
+from protocol.access import PRESET_ROLES, AccessTarget, Person, Role, decide_access
 from protocol.decision import Granted, Refused
+from protocol.live_sessions import LiveSession
 from protocol.names import RoleName, UserName
 from protocol.recordings import RecordingEntry
 
@@ -56,3 +57,17 @@ def decide_viewing(
     if entry.started < (viewer.created - limits.CLOCK_LEEWAY - _EPOCH) // _MILLISECOND:
         return Refused(f'session {entry.session} is older than user "{viewer.user}"', "V2")
     return Granted(entry)
+
+
+def decide_watching(
+    person: Person, node: AccessTarget, live: LiveSession, roles: Mapping[RoleName, Role] = PRESET_ROLES
+) -> bool:
+    """Decide whether `person` may know of a session that is going on.
+
+    So may who sees every recording or administers the cluster, who takes part, and who could join it.
+    """
+    if any(roles[name].sees_recordings or roles[name].administers for name in person.roles if name in roles):
+        return True
+    if any(party.user == person.user for party in live.parties):
+        return True
+    return isinstance(decide_access(person, node, live.login, roles), Granted)

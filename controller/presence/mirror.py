@@ -6,7 +6,6 @@ Where it does not answer, or has lost the broker, nothing that was known counts 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from controller.policy.liveness import UNSEEN, BrokerHealth, Standing
-from controller.presence.wire import HEALTH, LINE_MAX, ONCE, SOCKET, News, WireError
+from controller.presence.caller import Lines, connect
+from controller.presence.wire import HEALTH, ONCE, News, WireError
 from protocol.names import NodeId
 
 _PATIENCE = timedelta(seconds=2)
@@ -24,7 +24,6 @@ FOLLOW_PATIENCE = timedelta(seconds=10)
 _RETRY = timedelta(seconds=1)
 # What was asked once is good for so long: a page and its parts ask within one moment.
 _FRESH = timedelta(seconds=1)
-_PIECE = 256 * 1024
 _AWAY = "the presence process does not answer"
 _NO_BROKER = "this controller has no broker"
 
@@ -137,9 +136,9 @@ class Mirror:
         return view_of(_known(news.standings), news.broker)
 
     def _question(self, words: bytes) -> News:
-        with self._connect(_PATIENCE) as sock:
+        with connect(self._data_dir, _PATIENCE) as sock:
             sock.sendall(words)
-            return News.decode(_Lines(sock, _PATIENCE).next())
+            return News.decode(Lines(sock, _PATIENCE).next())
 
     def _away(self, before: View | None, err: Exception) -> View:
         # Who asks for the first time does not know since when there is no answer.
@@ -149,33 +148,19 @@ class Mirror:
             {} if before is None else before.standings, BrokerHealth(is_up=False, since=since, reason=reason)
         )
 
-    def _connect(self, patience: timedelta) -> socket.socket:
-        """Connect by way of the directory's descriptor: a Unix socket's own name may have no more than 107 bytes."""
-        directory = os.open(self._data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(patience.total_seconds())
-            sock.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-        except BaseException:
-            sock.close()
-            raise
-        finally:
-            os.close(directory)
-        return sock
-
     # --- following ----------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         while True:
             try:
-                with self._connect(_PATIENCE) as sock:
+                with connect(self._data_dir, _PATIENCE) as sock:
                     sock.sendall(b"{}\n")
-                    self._listen(_Lines(sock, FOLLOW_PATIENCE))
+                    self._listen(Lines(sock, FOLLOW_PATIENCE))
             except (OSError, WireError) as err:
                 self._set(self._away(self._view, err))
             time.sleep(_RETRY.total_seconds())
 
-    def _listen(self, lines: _Lines) -> None:
+    def _listen(self, lines: Lines) -> None:
         known: dict[NodeId, Standing] = {}
         while True:
             news = News.decode(lines.next())
@@ -197,30 +182,3 @@ def _known(standings: Mapping[NodeId, Standing | None]) -> dict[NodeId, Standing
 
 def _words(err: Exception) -> str:
     return (err.strerror or type(err).__name__).lower() if isinstance(err, OSError) else str(err)
-
-
-class _Lines:
-    """Reads lines from a socket, each of bounded length, in bounded time. Raises `OSError` or `WireError`."""
-
-    def __init__(self, sock: socket.socket, patience: timedelta) -> None:
-        self._sock = sock
-        self._patience = patience.total_seconds()
-        self._rest = bytearray()
-
-    def next(self) -> bytes:
-        """Return the next line."""
-        pieces: list[bytes] = []
-        size = 0
-        deadline = time.monotonic() + self._patience
-        found = self._rest
-        while b"\n" not in found:
-            pieces.append(bytes(found))
-            size += len(found)
-            if size > LINE_MAX:
-                raise WireError("a line of the presence process without end")
-            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
-            found = bytearray(self._sock.recv(_PIECE))
-            if not found:
-                raise ConnectionResetError("the presence process has left")
-        end, _, self._rest = found.partition(b"\n")
-        return b"".join([*pieces, end])

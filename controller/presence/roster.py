@@ -3,7 +3,7 @@
 How long something lasted is told by the steady clock of a `Moment`; what people are shown, by the other.
 
 Checks of a message: B1 it came by a topic that nodes write to, B2 its node is enrolled, B3 it can be read, B4 the node
-does not send more than it may. B1 is the caller's, who reads topics.
+does not send more than it may, B6 what it tells of live sessions is of its own. B1 is the caller's, who reads topics.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from controller.policy.damping import Tale, decide_telling, note_change
-from controller.policy.liveness import UNSEEN, Standing
+from controller.policy.liveness import NO_SESSIONS, UNSEEN, Standing
 from controller.policy.moment import Moment
 from controller.policy.rate import Bucket, Rate, draw, full_bucket
+from controller.presence.history import History
 from controller.presence.memory import Memory, remember, told_as, word_for
 from protocol import limits
 from protocol.decision import Granted, Refused
+from protocol.live_sessions import LiveSessions
 from protocol.messages import PresenceState
 from protocol.names import NodeId
 from protocol.presences import Beat, NodeState
+from protocol.session_ids import is_minted_by
 
 _RATE = Rate(limits.MESSAGES_PER_MINUTE, limits.MESSAGES_BURST)
 # Runs of an agent that are remembered: one that comes back after another had its turn is a second device.
 _RUNS_REMEMBERED = 8
+# Of who may be there, sessions are shown.
+_THERE = frozenset({"online", "stale"})
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _REASONS = {"stopped": "the agent was stopped", "lost": "its link was lost"}
 SILENT = "nothing was heard of it any more"
@@ -59,6 +64,8 @@ class _Entry:
         before: since when it was what it was before.
         runs: the last runs of its agent that came online, newest last.
         muted: until when nothing is taken from it.
+        live: its live sessions as it last told, shown while it is there; in `live_size` bytes.
+        is_live_current: whether the broker has shown them since we last connected to it.
         is_remembered: whether the broker holds the memory of what it is now.
     """
 
@@ -71,16 +78,25 @@ class _Entry:
     bucket: Bucket | None = None
     muted: datetime | None = None
     is_remembered: bool = False
+    live: LiveSessions = NO_SESSIONS
+    live_size: int = 0
+    is_live_current: bool = True
 
 
 class Roster:
-    """The nodes, by id: those that are enrolled, whether or not anything was ever heard of them."""
+    """The nodes, by id: those that are enrolled, whether or not anything was ever heard of them.
+
+    Attributes:
+        history: their last day.
+    """
 
     def __init__(self) -> None:
+        self.history = History()
         self._entries: dict[NodeId, _Entry] = {}
         self._changed: set[NodeId] = set()
         self._unremembered: set[NodeId] = set()
         self._restless: set[NodeId] = set()
+        self._live_size = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -94,7 +110,8 @@ class Roster:
         """Take `enrolled` as all nodes there are; return those that are no more."""
         gone = frozenset(self._entries.keys() - set(enrolled))
         for node_id in gone:
-            del self._entries[node_id]
+            self._live_size -= self._entries.pop(node_id).live_size
+        self.history.forget(gone)
         for waiting in (self._unremembered, self._restless):
             waiting.difference_update(gone)
         self._changed |= gone
@@ -172,8 +189,12 @@ class Roster:
         entry.heard = at.steady
         # What was retained says that the node came online some time: not that it was heard of now.
         seen = (old.last_seen or at.now) if retained else at.now
-        beat = old.beat if old.state is not None and old.state.instance == state.instance else None
-        self._turn(node_id, entry, Standing("online", _online_since(entry, at.now), seen, "", state, beat), at)
+        is_same_run = old.state is not None and old.state.instance == state.instance
+        if not is_same_run and old.state is not None:
+            self._keep_live(entry, NO_SESSIONS)  # they ended with the run before this one
+        beat = old.beat if is_same_run else None
+        since = _online_since(entry, at.now)
+        self._turn(node_id, entry, Standing("online", since, seen, "", state, beat, entry.live), at)
         return is_clone
 
     def hear_beat(self, node_id: NodeId, beat: Beat, at: Moment) -> None:
@@ -182,8 +203,41 @@ class Roster:
         if entry is None:
             return
         entry.heard = at.steady
+        self.history.hear(node_id, beat, at.now)
         since = _online_since(entry, at.now)
-        self._turn(node_id, entry, Standing("online", since, at.now, "", entry.standing.state, beat), at)
+        self._turn(node_id, entry, Standing("online", since, at.now, "", entry.standing.state, beat, entry.live), at)
+
+    def hear_live(self, node_id: NodeId, live: LiveSessions, at: Moment, *, retained: bool) -> Granted[None] | Refused:
+        """Take what sessions are going on at a node. Who says so is there; what was retained shows nobody alive."""
+        entry = self._entries.get(node_id)
+        if entry is None:
+            return Refused("no node that is enrolled", "B2")
+        if not all(is_minted_by(each.session, node_id) for each in live.sessions):
+            return Refused("it tells of a session that is another node's", "B6")
+        self._keep_live(entry, live)
+        old = entry.standing
+        if not retained:
+            entry.heard = at.steady
+            since = _online_since(entry, at.now)
+            self._turn(node_id, entry, Standing("online", since, at.now, "", old.state, old.beat, entry.live), at)
+        elif old.presence in _THERE:
+            self._show_live(node_id, entry)
+        return Granted(None)
+
+    def _keep_live(self, entry: _Entry, live: LiveSessions) -> None:
+        """Keep what a node tells; where all nodes together tell too much, only of how many sessions."""
+        self._live_size -= entry.live_size
+        size = len(live.encode()) if live.sessions else 0
+        if self._live_size + size > limits.LIVE_FLEET_SIZE_MAX:
+            live, size = LiveSessions(more=len(live.sessions) + live.more), 0
+        entry.live = live if live.sessions or live.more else NO_SESSIONS
+        entry.live_size, entry.is_live_current = size, True
+        self._live_size += size
+
+    def _show_live(self, node_id: NodeId, entry: _Entry) -> None:
+        if entry.standing.live != entry.live:
+            entry.standing = replace(entry.standing, live=entry.live)
+            self._changed.add(node_id)
 
     def _depart(self, node_id: NodeId, entry: _Entry, state: NodeState, at: Moment) -> None:
         old = entry.standing
@@ -213,7 +267,9 @@ class Roster:
         reason = MUTED if entry.muted is not None and at.steady < entry.muted else SILENT
         heard = at.shown(entry.heard or at.steady)
         since = min(at.now, max(heard, old.last_seen or heard))
-        self._turn(node_id, entry, Standing(presence, since, old.last_seen or since, reason, old.state, old.beat), at)
+        live = entry.live if presence in _THERE else NO_SESSIONS
+        seen = old.last_seen or since
+        self._turn(node_id, entry, Standing(presence, since, seen, reason, old.state, old.beat, live), at)
 
     def wait_anew(self, at: Moment) -> None:
         """Begin waiting for everybody's heartbeat anew: nobody can say who might have been heard meanwhile."""
@@ -224,7 +280,7 @@ class Roster:
         """Wait for everybody anew: the broker was away. Every memory counts as lost until the broker shows it."""
         self.wait_anew(at)
         for entry in self._entries.values():
-            entry.is_remembered = False
+            entry.is_remembered = entry.is_live_current = False
         self._unremembered.clear()
 
     def settle(self, at: Moment, watched: datetime | None = None) -> None:
@@ -235,6 +291,9 @@ class Roster:
             watched: until when an earlier run watched: who was online then was seen then.
         """
         for node_id, entry in self._entries.items():
+            if not entry.is_live_current:
+                self._keep_live(entry, NO_SESSIONS)  # what a node tells is retained, unless it took that back
+                self._show_live(node_id, entry)
             if entry.standing is UNSEEN:
                 continue
             entry.heard = entry.heard or at.steady
@@ -283,6 +342,8 @@ class Roster:
         if old.presence == standing.presence:
             return
         entry.before = old.since
+        if standing.presence == "offline":
+            self.history.note_offline(node_id, at.now)
         if standing.presence == "stale" or (old.presence, standing.presence) == ("stale", "online"):
             return  # nobody can say, and nothing came of it: neither is told
         entry.tale, entry.turned, entry.is_remembered = note_change(entry.tale), at.steady, False

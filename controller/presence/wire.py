@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Literal
 
-from controller.policy.liveness import BrokerHealth, Standing
+from controller.policy.liveness import NO_SESSIONS, BrokerHealth, Standing
+from controller.presence.history import NodeHistory
 from protocol.instants import from_milliseconds, to_milliseconds
-from protocol.names import NodeId
+from protocol.live_sessions import LiveSessions
+from protocol.names import NodeId, parse_node_id
 from protocol.presences import Beat, NodeState
 
 SOCKET = "presence.sock"
@@ -26,6 +29,10 @@ LINE_MAX = 64 * 1024 * 1024
 ONCE = b'{"once": true}\n'
 # What one says that wants to know of the broker alone: the answer is a line of changes without any.
 HEALTH = b'{"health": true}\n'
+
+# What one says that wants one node's last day is this and the rest of `history_question`.
+_HISTORY = b'{"history": "'
+_HISTORY_END = b'"}\n'
 
 # `dataclasses.astuple` copies deeply, at twenty times the cost.
 _of_state = attrgetter(*(field.name for field in fields(NodeState)))
@@ -66,14 +73,45 @@ class News:
             raise WireError("not a line of the presence process") from err
 
 
+def history_question(node_id: NodeId) -> bytes:
+    """Return what one says that wants to know a node's last day."""
+    return _HISTORY + node_id.encode() + _HISTORY_END
+
+
+def parse_history_question(request: bytes) -> NodeId | None:
+    """Return which node is asked about; None where the request is another. Raises `WireError` where it is no node."""
+    if not (request.startswith(_HISTORY) and request.endswith(_HISTORY_END)):
+        return None
+    try:
+        return parse_node_id(request[len(_HISTORY) : -len(_HISTORY_END)].decode())
+    except ValueError as err:
+        raise WireError("no node is asked about") from err
+
+
+def history_answer(history: NodeHistory | None) -> bytes:
+    """Return the line that answers."""
+    value = None if history is None else history.to_dict()
+    return json.dumps({"history": value}, separators=(",", ":")).encode() + b"\n"
+
+
+def read_history(line: bytes) -> NodeHistory | None:
+    """Read that line. Raises `WireError`."""
+    try:
+        value = json.loads(line)["history"]
+        return None if value is None else NodeHistory.from_dict(value)
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
+        raise WireError("not an answer of the presence process") from err
+
+
 def _row(standing: Standing) -> list[Any]:
     state = None if standing.state is None else _of_state(standing.state)
     beat = None if standing.beat is None else _of_beat(standing.beat)
-    return [standing.presence, _to(standing.since), _to(standing.last_seen), standing.reason, state, beat]
+    row = [standing.presence, _to(standing.since), _to(standing.last_seen), standing.reason, state, beat]
+    return row if standing.live is NO_SESSIONS else [*row, standing.live.encode().decode()]
 
 
 def _standing(row: list[Any]) -> Standing:
-    presence, since, last_seen, reason, state, beat = row
+    presence, since, last_seen, reason, state, beat, *live = row
     return Standing(
         presence,
         _from(since),
@@ -81,7 +119,13 @@ def _standing(row: list[Any]) -> Standing:
         reason,
         None if state is None else NodeState(*state),
         None if beat is None else Beat(*beat),
+        _live(live[0]) if live else NO_SESSIONS,
     )
+
+
+@lru_cache(maxsize=500)  # a node's standing changes with every heartbeat, its sessions do not
+def _live(text: str) -> LiveSessions:
+    return LiveSessions.decode(text.encode())
 
 
 def _to(instant: datetime | None) -> int | None:

@@ -1,9 +1,10 @@
 """The client door (3023): people come with a user certificate and open channels to nodes by name.
 
 Checks of a connection: K0-K9 of `protocol.certificates` and `protocol.ssh.gate`, then P1 the user still
-exists, P2 the certificate is not from before the user was reset. P1 and P2 are asked again for every
+exists, P2 the certificate is not from before the user was reset or lost rights. P1 and P2 are asked again for every
 channel, and so is P3, that the certificate has not expired since. Before them comes P4, that the audit log
-is being kept: nobody is let through unrecorded. That refusal itself can stand in the program's log alone.
+is being kept: nobody is let through unrecorded. That refusal itself can stand in the program's log alone. P5 is that
+a certificate for one node, as the web process uses them, leads to no other.
 A person on whom a lock is (X1) is let in to be told of it, and goes; a channel to a locked node (X3) is refused. A lock
 on a login (X2) is the node's to judge, since the login is named within the channel alone: somebody who may use a locked
 login gets no channel to a node that is not known to have heard of the lock.
@@ -32,7 +33,7 @@ from controller.proxy.warden import Warden
 from controller.store.interface import StoreError
 from protocol import events, limits
 from protocol.access import AccessTarget
-from protocol.addresses import split_address
+from protocol.addresses import join_address, split_address
 from protocol.certificates import SshCertificate, UserIdentity, judge_user_certificate
 from protocol.decision import Granted, Refused
 from protocol.events import Json
@@ -89,6 +90,15 @@ class ClientDoor(Doorway[UserIdentity]):
         """Note who came."""
         LOG.info("client door: %s is user %s", self.address, identity.user)
         self._rooms.warden.enter(self)
+
+    def auth_completed(self) -> None:
+        """Go by where the person is: the web process stands in for a browser, and its certificate says where that is.
+
+        That is a fact by now: the certificate is good, and the peer has its key.
+        """
+        if self.identity is not None and self.identity.origin is not None:
+            self.address = join_address(*self.identity.origin)
+        super().auth_completed()
 
     def bar(self, identity: UserIdentity) -> Lock | None:
         """Return the lock that is on the person."""
@@ -152,6 +162,7 @@ class ClientDoor(Doorway[UserIdentity]):
             self._refuse_locked(identity, target, lock, "X3")
         if isinstance(route, Routed) and (lock := self._unheard(identity, route.node.node_id)):
             self._refuse_locked(identity, target, lock, "X2")
+        self._check_node(identity, target, route)
         standing = self._rooms.standing(route.node.node_id) if isinstance(route, Offline) else UNSEEN
         answer = answer_for(route, self._clock(), standing)
         if answer is not None:
@@ -174,6 +185,13 @@ class ClientDoor(Doorway[UserIdentity]):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "access denied: log in again")
         if len(self._relayed) >= limits.CHANNELS_PER_CONNECTION:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels on this connection")
+
+    def _check_node(self, identity: UserIdentity, target: str, route: Route) -> None:
+        """P5: refuse any other node than the one that the certificate is for, where it is for one."""
+        if identity.node is None or not isinstance(route, Routed | Offline) or route.node.node_id == identity.node:
+            return
+        self._report(identity, target, "the certificate is for another node", "P5")
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "access denied")
 
     def _unheard(self, identity: UserIdentity, node_id: NodeId) -> Lock | None:
         """Return a lock on one of the person's logins that the node may not know of; None where it will judge."""
@@ -254,7 +272,7 @@ class ClientDoor(Doorway[UserIdentity]):
         if user is None:
             return Refused(f'user "{identity.user}" does not exist any more', "P1")
         if identity.issued < user.valid_from.replace(microsecond=0):
-            return Refused(f'the certificate is from before user "{identity.user}" was reset', "P2")
+            return Refused(f'the certificate is from before user "{identity.user}" was reset or lost rights', "P2")
         if self._clock() >= identity.valid_before:
             return Refused("the certificate has expired since the connection was made", "P3")
         return Granted(identity)

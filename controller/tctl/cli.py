@@ -18,12 +18,13 @@ from controller.tctl.error import TctlError
 from controller.tctl.setting import LazyGroup, Settings, complain, shared_options
 
 _COMMANDS = {
-    "users": "Add, list, reset and remove users.",
+    "users": "Add, list, update, reset and remove users.",
     "tokens": "Make, list and remove join tokens for devices.",
     "nodes": "List, approve, label and remove devices.",
     "lock": "Keep a person, a login or a node out.",
     "locks": "List and remove the locks in force.",
     "auth": "Show the cluster's authorities, and replace their keys.",
+    "sessions": "List the sessions that are going on.",
     "recordings": "List, check, export and remove recordings of sessions.",
     "audit": "Read the audit log, and check that nobody changed it.",
     "status": "Show the cluster, and whether its controller runs.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from controller.authority.ssh import fingerprint
 from controller.enrolment.nodes import NodeRecord
 from controller.fleet import TUNNEL_ADDRESS, NodeView
 from controller.policy.liveness import BrokerHealth
 from protocol import names
+from protocol.durations import brief_duration
 from protocol.events import Json
 from protocol.locks import Lock
 from protocol.presences import Beat, NodeState
@@ -57,7 +58,7 @@ def _record(view: NodeView, record: NodeRecord) -> Iterator[tuple[str, str]]:
     yield "Host key", fingerprint(record.ssh_public_key)
     yield "Certificates", f"generation {record.generation}" if record.generation else "none yet"
     if record.ephemeral is not None:
-        yield "Ephemeral", f"removed after {_span(record.ephemeral)} offline"
+        yield "Ephemeral", f"removed after {brief_duration(record.ephemeral)} offline"
 
 
 def _presence(view: NodeView, lock: Lock | None, broker: BrokerHealth) -> Iterator[tuple[str, str]]:
@@ -83,7 +84,7 @@ def _health(view: NodeView) -> Iterator[tuple[str, str]]:
         return
     if view.standing.presence != "online":
         yield "Last heartbeat", "what follows is what it told then, not what holds now"
-    yield "Uptime", _span(beat.uptime)
+    yield "Uptime", brief_duration(beat.uptime)
     yield "Load", f"{beat.load / 100:.2f}"
     yield "Memory", _free(beat.memory * _KIB, state.memory * _KIB if state else 0)
     yield "Disk", _free(beat.disk * _MIB, state.disk * _MIB if state else 0)
@@ -100,7 +101,7 @@ def _link(beat: Beat, state: NodeState | None) -> Iterator[tuple[str, str]]:
         yield "Round trip", f"{beat.round_trip / 10:.1f} ms"
     yield "Reconnects", str(beat.reconnects)
     if state is not None:
-        yield "Heartbeat", f"every {_span(state.interval)}"
+        yield "Heartbeat", f"every {brief_duration(state.interval)}"
     yield "Clock", _clock(beat.clock_offset)
 
 
@@ -109,7 +110,7 @@ def _clock(offset: int | None) -> str:
         return "not compared with the controller's yet"
     if abs(offset) < 1000:
         return "as the controller's"
-    return f"{_span(abs(offset) // 1000)} {'ahead of' if offset > 0 else 'behind'} the controller's"
+    return f"{brief_duration(abs(offset) // 1000)} {'ahead of' if offset > 0 else 'behind'} the controller's"
 
 
 def _free(free: int, total: int) -> str:
@@ -122,14 +123,3 @@ def _since(instant: datetime | None) -> str:
 
 def _show(instant: datetime) -> str:
     return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _span(seconds: int) -> str:
-    """Return a span as ``3d 4h``, ``5m 2s``: its two largest units."""
-    left = min(seconds, int(timedelta.max.total_seconds()))
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-    return " ".join([part for part in parts[:2] if not part.startswith("0")]) or "0s"

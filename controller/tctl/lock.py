@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import click
 
-from controller.policy.route import find_named
-from controller.tctl.error import TctlError
+from controller.lock_aims import find_aim
 from controller.tctl.host import Desk, at_desk
 from controller.tctl.setting import Settings, parsed, say, shared_options, show_names
 from protocol import limits, names
@@ -56,7 +55,7 @@ def command(
         raise click.UsageError("say one of --user, --login and --node: each lock is aimed at one thing.")
     kind, value = targets[0]
     with at_desk(settings) as desk:
-        value = _existing(desk, kind, value)
+        value = find_aim(kind, value, desk.cluster.accounts.users, desk.cluster.enrolment.nodes)
         earlier = desk.cluster.locks.find(**{kind: value})
         lock = desk.cluster.locks.add(kind, value, message, ttl, desk.origin)
         away = _away(desk, lock)
@@ -80,20 +79,3 @@ def _describe(away: Sequence[str]) -> str:
     if len(away) == 1:
         return f"1 node is not connected and learns of it when it is: {shown}"
     return f"{len(away)} nodes are not connected and learn of it when they are: {shown}"
-
-
-def _existing(desk: Desk, kind: LockKind, named: str) -> str:
-    """Return what stands in the lock. Raises `TctlError` for a user or node that is not there."""
-    if kind == "user" and desk.cluster.accounts.users.get(named) is None:
-        raise TctlError(f'user "{named}" not found, so nothing was locked: `tctl users ls` lists them')
-    return _node_id(desk, named) if kind == "node" else named
-
-
-def _node_id(desk: Desk, named: str) -> str:
-    found = find_named(named, desk.cluster.enrolment.nodes.targets())
-    if not found:
-        raise TctlError(f'node "{named}" not found, so nothing was locked: `tctl nodes ls -v` lists them')
-    if len(found) > 1:
-        ids = "".join(f"\n  {node.node_id}" for node in found)
-        raise TctlError(f"{len(found)} nodes are named {named}: say which one by its UUID{ids}")
-    return found[0].node_id

@@ -12,9 +12,11 @@ from typing import IO
 import click
 
 from controller.recordings import Stored
+from controller.recordings.export import Export, Form, OpenKey
+from controller.recordings.finding import Finding, find
+from controller.recordings.witness import Witness, given_key, with_key, witness_of_stored
 from controller.tctl.error import REFUSED, TctlError
-from controller.tctl.export import Export, Form, OpenKey
-from controller.tctl.finding import Finding, find
+from controller.tctl.finding import status_of
 from controller.tctl.host import Desk, at_desk
 from controller.tctl.output import STANDARD, opened_output
 from controller.tctl.period import Period, period_options
@@ -30,7 +32,7 @@ from controller.tctl.setting import (
     shared_options,
     terminal_width,
 )
-from controller.tctl.witness import Witness, given_key, hostname_of, with_key, witness_of_file, witness_of_stored
+from controller.tctl.witness import hostname_of, witness_of_file
 from protocol import events, names
 from protocol.decision import Refused
 from protocol.events import Json
@@ -108,7 +110,7 @@ def verify(settings: Settings, *, which: str, public_key: bytes | None) -> int:
         pieces = stack.enter_context(watched(subject.reel.pieces, "Checking", subject.reel.size))
         finding = subject.find(examine(pieces, subject.witness.signer))
     say(escape_text(finding.line))
-    return finding.status
+    return status_of(finding)
 
 
 @command.command()
@@ -157,7 +159,7 @@ def export(settings: Settings, *, which: str, form: Form, output: Path, force: b
     said = escape_text(finding.line)
     if output != STANDARD:
         say(f"Written to {escape_text(str(output))}; the recording is {said}")
-    elif finding.status:
+    elif status_of(finding):
         complain(said)
     return 0 if finding.is_sound else REFUSED
 
@@ -237,7 +239,7 @@ def _open_subject(
     if session is not None:
         desk = stack.enter_context(at_desk(settings, returning=True))
         stored = find_stored(desk, session)
-        witness = witness_of_stored(desk, stored)
+        witness = witness_of_stored(desk.cluster.recordings, stored)
         known = with_key(witness, public_key) if public_key else witness
         return _Subject(stored_reel(desk.cluster.recordings, stored), known, desk, stored)
     file = stack.enter_context(closing(_open_file(which)))

@@ -127,7 +127,7 @@ def add(  # noqa: PLR0913 - one parameter a flag
 def list_(settings: Settings, form: str) -> None:
     """List the tokens with which devices can still join.
 
-    All but the last four characters is hidden.
+    All but the last four characters is hidden. Where several end in the same, the ID tells them apart.
     """
     with at_desk(settings) as desk:
         found, now = desk.cluster.enrolment.tokens.list(), desk.now()
@@ -139,6 +139,9 @@ def list_(settings: Settings, form: str) -> None:
         if any(token.approve or token.ephemeral for token in found):  # else the table is as it is everywhere
             headers.append("Conditions")
             rows = [[*row, _short_conditions(token)] for row, token in zip(rows, found, strict=True)]
+        if len({token.suffix for token in found}) < len(found):
+            headers.append("ID")
+            rows = [[*row, token.token_id] for row, token in zip(rows, found, strict=True)]
         say_table(headers, rows)
     else:
         say("No active tokens found.")
@@ -149,7 +152,7 @@ def list_(settings: Settings, form: str) -> None:
 @shared_options
 @click.pass_obj
 def remove(settings: Settings, token: str) -> None:
-    """Remove a token, named whole or as `tctl tokens ls` shows it."""
+    """Remove a token, named whole, by its ID, or as the list shows it."""
     with at_desk(settings) as desk:
         shown = desk.cluster.enrolment.tokens.remove(token, desk.origin)
     say(f"Token {shown} has been deleted")
@@ -209,6 +212,7 @@ def _expiry(token: JoinToken, now: datetime) -> str:
 def _as_json(token: JoinToken) -> dict[str, Json]:
     """Return the token as JSON, its text hidden; `uses` is null where there is no limit."""
     return {
+        "id": token.token_id,
         "token": token.suffix,
         "roles": ["Node"],
         "expires": None if token.expires is None else format_instant(token.expires),

@@ -8,6 +8,7 @@ import click
 
 from controller.accounts import Link, UserError, UserRecord
 from controller.accounts.users import check_ttl
+from controller.policy.rights import Rights, check_rights
 from controller.tctl.error import REFUSED
 from controller.tctl.host import at_desk
 from controller.tctl.setting import (
@@ -23,6 +24,7 @@ from controller.tctl.setting import (
     ttl_option,
 )
 from protocol import access, limits, names
+from protocol.decision import Refused
 from protocol.durations import format_duration
 from protocol.events import Json
 from protocol.instants import format_instant
@@ -30,13 +32,18 @@ from protocol.names import Login, RoleName, UserName
 
 _NAME = parsed("NAME", names.parse_user_name)
 _LOGINS = parsed("LOGINS", names.parse_logins)
+_LOGINS_OR_NONE = parsed("LOGINS", lambda text: names.parse_logins(text) if text else ())
 _ROLES = parsed("ROLES", access.parse_roles)
+_NO_ADMIN = (
+    "NOTE: nobody holds the role admin now. The web interface can be administered again after: "
+    "tctl users update NAME --set-roles=access,admin"
+)
 
 
 @click.group(name="users")
 @shared_options
 def command() -> None:
-    """Add, list, reset and remove users."""
+    """Add, list, update, reset and remove users."""
 
 
 @command.command()
@@ -49,7 +56,7 @@ def command() -> None:
     default=access.ACCESS,
     show_default=True,
     metavar="ROLE,ROLE",
-    help="access: opens devices. auditor: sees every recording.",
+    help="access: opens devices. auditor: sees every recording, and the audit log. admin: manages the cluster.",
 )
 @ttl_option(limits.INVITE_TTL, limits.INVITE_TTL_MAX)
 @format_option
@@ -71,12 +78,49 @@ def add(  # noqa: PLR0913 - one parameter a flag
     sets a password and a second factor.
     """
     allowed = tuple(dict.fromkeys((*more_logins, *logins)))
-    if not allowed and access.are_logins_used(roles):
+    if isinstance(check_rights(Rights(roles, allowed)), Refused):
         raise click.UsageError(f"say which logins {name} may use on devices, such as: tctl users add {name} ubuntu,pi")
     with at_desk(settings) as desk:
         address, now = desk.web_address(), desk.now()
         link = desk.cluster.accounts.users.add(name, allowed, check_ttl(ttl, limits.INVITE_TTL_MAX), desk.origin, roles)
     _say_link(link, address, now, form)
+
+
+@command.command()
+@click.argument("name", type=_NAME)
+@click.option(
+    "--set-roles", "roles", type=_ROLES, metavar="ROLE,ROLE", help="The roles to have from now on, all of them."
+)
+@click.option(
+    "--set-logins",
+    "logins",
+    type=_LOGINS_OR_NONE,
+    metavar="LOGIN,LOGIN",
+    help="The logins to have from now on, all of them; '' for none.",
+)
+@shared_options
+@click.pass_obj
+def update(
+    settings: Settings, *, name: UserName, roles: tuple[RoleName, ...] | None, logins: tuple[Login, ...] | None
+) -> None:
+    """Give a user other roles or logins.
+
+    Where any are taken away, the user is signed out everywhere and earlier certificates are void at once.
+    """
+    if roles is None and logins is None:
+        raise click.UsageError(f"say what to change, such as: tctl users update {name} --set-roles=access,auditor")
+    with at_desk(settings) as desk:
+        users = desk.cluster.accounts.users
+        before = users.get(name)
+        after = users.update(name, roles=roles, logins=logins, origin=desk.origin)
+        has_admin = users.is_anybody_admin()
+    said = [f"roles {','.join(after.roles)}"] if roles is not None else []
+    said += [f"logins {','.join(after.logins) or 'none'}"] if logins is not None else []
+    say(f"{name} has been updated with {' and '.join(said)}")
+    if before is not None and after.valid_from != before.valid_from:
+        say(f"What {name} held from before is void: {name} signs in again.")
+    if before is not None and access.administers(before.roles) and not has_admin:
+        say(_NO_ADMIN)
 
 
 @command.command()
@@ -105,14 +149,18 @@ def remove(settings: Settings, name_lists: tuple[str, ...]) -> int:
     wanted = [name.strip() for names_ in name_lists for name in names_.split(",") if name.strip()]
     status = 0
     with at_desk(settings) as desk:
+        users = desk.cluster.accounts.users
+        had_admin = users.is_anybody_admin()
         for name in dict.fromkeys(wanted):
             try:
-                desk.cluster.accounts.users.remove(name, desk.origin)
+                users.remove(name, desk.origin)
             except UserError as err:
                 complain(f"ERROR: {err}")
                 status = REFUSED
             else:
                 say(f'User "{name}" has been deleted')
+        if had_admin and not users.is_anybody_admin():
+            say(_NO_ADMIN)
     return status
 
 

@@ -1,49 +1,13 @@
-"""Who says whose key must have sealed a recording, and what the audit log says of the whole."""
+"""What the cluster knows of a recording in a file: who must have sealed it, and what its node is called."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from controller.enrolment.nodes import NodeRecord
-from controller.recordings import Provenance, Stored
+from controller.recordings import Stored
+from controller.recordings.witness import NOBODY, Witness, witness_of_stored
 from controller.tctl.host import Desk
 from protocol.recording.header import Header
 from protocol.recording.signer import SignerError, parse_signer
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """Somebody else than the recording.
-
-    Attributes:
-        signer: the node's public key, 32 bytes; None where nobody knows it.
-        word: how to say who says so.
-        is_proof: whether that rests on something that does not lie beside the recording.
-        provenance: what this cluster knows of an upload of the session.
-    """
-
-    signer: bytes | None
-    word: str = ""
-    is_proof: bool = True
-    provenance: Provenance | None = None
-
-
-NOBODY = Witness(None, is_proof=False)
-
-
-def given_key(signer: bytes) -> Witness:
-    """Return whoever gave the key on the command line."""
-    return Witness(signer, "(the key that was given)")
-
-
-def witness_of_stored(desk: Desk, stored: Stored) -> Witness:
-    """Return what the cluster knows of a recording that it keeps, apart from what lies beside that."""
-    found = desk.cluster.recordings.provenance(stored.entry.session)
-    if found.enrolled is not None:
-        return Witness(found.enrolled, "(the node's key, as this cluster knows it)", provenance=found)
-    if found.vouches(stored.signer):
-        return Witness(stored.signer, "(the key it was uploaded with, by the audit log)", provenance=found)
-    return Witness(stored.signer, "(the key it was uploaded with)", is_proof=False, provenance=found)
 
 
 def witness_of_file(desk: Desk, header: Header | None) -> Witness:
@@ -52,7 +16,7 @@ def witness_of_file(desk: Desk, header: Header | None) -> Witness:
         return NOBODY
     stored = _upload(desk, header)
     if stored is not None:
-        return witness_of_stored(desk, stored)
+        return witness_of_stored(desk.cluster.recordings, stored)
     node = _node(desk, header)
     try:
         return (
@@ -60,11 +24,6 @@ def witness_of_file(desk: Desk, header: Header | None) -> Witness:
         )
     except SignerError:
         return NOBODY
-
-
-def with_key(witness: Witness, signer: bytes) -> Witness:
-    """Return a witness that still knows of the upload, and takes the key that was given."""
-    return replace(given_key(signer), provenance=witness.provenance)
 
 
 def hostname_of(desk: Desk, header: Header) -> str:

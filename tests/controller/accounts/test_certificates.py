@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.accounts import IssuedCertificate
 from protocol import limits
+from protocol.access import AUDITOR
 from protocol.certificates import judge_user_certificate
 from protocol.decision import Granted, Refused
 from protocol.names import UserName
@@ -38,7 +39,9 @@ def test_a_certificate_names_the_person_and_is_good_for_both_ends(harbour: Harbo
 
 
 def test_somebody_without_logins_gets_a_certificate_that_opens_no_device(harbour: Harbour) -> None:
-    harbour.person("alice", ())
+    harbour.person("alice")
+    harbour.accounts.users.update("alice", roles=(AUDITOR,), logins=(), origin=ADMIN)
+    harbour.clock.move(seconds=1)
     answer = issue(harbour, timedelta(hours=1))
     assert isinstance(answer, Granted)
     assert answer.value.logins == ()

@@ -28,6 +28,8 @@ def test_a_node_s_state_heartbeats_and_last_will_reach_the_controller(lab: Lab) 
     node.publish(topics.beat(NODE), b"[1]", qos=0)
     assert controller.next_message() == (topics.state(NODE), b"online", False)
     assert controller.next_message() == (topics.beat(NODE), b"[1]", False)
+    node.publish(topics.live(NODE), b"{}", retain=True)
+    assert controller.next_message() == (topics.live(NODE), b"{}", False)
     node.cut()
     assert controller.next_message() == (topics.state(NODE), b"lost", False)
 
@@ -41,6 +43,8 @@ def test_a_node_reads_what_is_for_all_and_for_itself_and_nothing_else(lab: Lab) 
         topics.node_document(OTHER),
         topics.state(OTHER),
         topics.beat(OTHER),
+        topics.live(OTHER),
+        topics.live(NODE),
         topics.state(NODE),
         "x",
     ):
@@ -78,6 +82,7 @@ def test_a_wildcard_asked_for_later_brings_nothing_that_was_retained_for_others(
     [
         topics.state(OTHER),
         topics.beat(OTHER),
+        topics.live(OTHER),
         topics.POLICY,
         topics.PULSE,
         topics.node_document(NODE),

@@ -66,6 +66,7 @@ def test_whoever_is_denied_is_named_once_and_in_the_same_order_every_time() -> N
 def test_who_is_silenced_may_not_write_and_who_is_denied_too_may_nothing() -> None:
     text = settings.access_text({OTHER}, {NODE, OTHER})
     assert f"user {NODE}\ntopic deny {topics.state(NODE)}\ntopic deny {topics.beat(NODE)}\n" in text
+    assert f"topic deny {topics.live(NODE)}\n" in text
     assert text.count(f"user {OTHER}\n") == 1
     assert f"user {OTHER}\ntopic deny #\n" in text
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.audit import AuditError
+from controller.enrolment.tokens import mark_of
 from controller.store.tiny import TinyStore
 from protocol import limits, messages
 from protocol.certificates import judge_host_certificate
@@ -63,6 +64,7 @@ def test_what_was_joined_is_kept_and_audited_without_the_token(harbour: Harbour)
     node = harbour.enrolment.nodes.get(reply.node_id)
     assert node is not None
     assert (node.name, node.token, node.version, node.joined) == ("gw-1", "****" + token[-4:], "0.1", harbour.clock())
+    assert node.token_mark == mark_of(token)
     (entry,) = harbour.entries("TJ002I")
     assert (entry["host_id"], entry["node_name"], entry["success"]) == (reply.node_id, "gw-1", True)
     kept = [path.read_text() for path in harbour.folder.rglob("*") if path.is_file()]

@@ -17,6 +17,7 @@ from protocol.events import EventKind
 from protocol.instants import format_instant
 from protocol.messages import EventBatch, NodeEvent
 from protocol.names import NodeId
+from protocol.session_ids import RANDOM_BYTES, mint_session_id
 from tests.controller.harbour import Harbour
 
 ADDRESS = "192.0.2.9:555"
@@ -109,10 +110,26 @@ def test_an_event_of_another_node_is_refused_in_the_log_and_acknowledged(harbour
 def test_a_node_may_report_its_own_kinds_and_they_reach_the_log(harbour: Harbour, kind: EventKind) -> None:
     node = harbour.node()
     own = {"server_id": node.node_id, "server_hostname": node.name}
+    if "sid" in kind.fields:
+        own["sid"] = mint_session_id(node.node_id, bytes(RANDOM_BYTES))
     fields = dict.fromkeys(kind.fields, "x") | own
     take(harbour, node, [event(harbour, node, 1, code=kind.code, fields=fields)])
     (entry,) = harbour.entries(kind.code)
-    assert entry["server_id"] == node.node_id
+    assert {name: entry[name] for name in own} == own
+
+
+SPEAK_OF_SESSIONS = [kind for kind in FROM_NODE if "sid" in kind.fields]
+
+
+@pytest.mark.parametrize("kind", SPEAK_OF_SESSIONS, ids=lambda kind: kind.code)
+def test_what_a_node_tells_of_another_node_s_session_is_refused(harbour: Harbour, kind: EventKind) -> None:
+    node, other = harbour.node("one"), harbour.node("two")
+    own = {"server_id": node.node_id, "server_hostname": node.name}
+    foreign = {"sid": mint_session_id(other.node_id, bytes(RANDOM_BYTES))}
+    fields = dict.fromkeys(kind.fields, "x") | own | foreign
+    take(harbour, node, [event(harbour, node, 1, code=kind.code, fields=fields)])
+    assert harbour.entries(kind.code) == []
+    assert harbour.entries("SK011W")[0]["error"].startswith("R5: ")
 
 
 @pytest.mark.parametrize("code", ["", "T9999I", "T2000I ", "x" * 500])

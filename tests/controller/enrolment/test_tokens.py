@@ -50,8 +50,10 @@ def test_the_refusal_does_not_show_the_token(harbour: Harbour) -> None:
 
 
 def test_a_static_token_is_removed_in_the_configuration_alone(harbour: Harbour) -> None:
-    with pytest.raises(TokenError, match=r"controller\.yaml"):
-        harbour.enrolment.tokens.remove(STATIC, ADMIN)
+    (static,) = harbour.enrolment.tokens.list()
+    for name in (STATIC, static.suffix, static.token_id):
+        with pytest.raises(TokenError, match=r"controller\.yaml"):
+            harbour.enrolment.tokens.remove(name, ADMIN)
 
 
 def test_four_characters_that_two_tokens_share_name_neither(harbour: Harbour) -> None:
@@ -61,7 +63,11 @@ def test_four_characters_that_two_tokens_share_name_neither(harbour: Harbour) ->
     collection.create("twin", record.value, now=harbour.clock(), expires=record.expires)
     with pytest.raises(TokenError, match="names several tokens"):
         harbour.enrolment.tokens.remove(hidden(first), ADMIN)
-    assert harbour.enrolment.tokens.remove(first, ADMIN) == hidden(first)
+    ids = {token.token_id for token in harbour.enrolment.tokens.list() if token.expires}
+    assert ids == {record.key[:12], "twin"}
+    assert harbour.enrolment.tokens.remove(record.key[:12], ADMIN) == hidden(first)
+    assert harbour.enrolment.tokens.find(TokenText(first)) is None
+    assert harbour.enrolment.tokens.remove("twin", ADMIN) == hidden(first)
 
 
 def test_a_token_that_fixes_what_may_be_claimed_lets_nothing_else_through(harbour: Harbour) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.policy.login import Admitted, Attempts, Locked, count_attempt, forget_after, password_problem
+from controller.policy.login import Admitted, Attempts, Locked, count_attempt, forget_after, password_problem, take_back
 from protocol import limits
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -77,3 +77,10 @@ def test_a_bad_password_is_refused_with_its_fault(password: str, words: str) -> 
 @given(st.text(min_size=limits.PASSWORD_MIN_CHARS, max_size=limits.PASSWORD_MAX_CHARS))
 def test_any_text_of_12_to_128_characters_of_more_than_one_kind_will_do(password: str) -> None:
     assert (password_problem(password) is None) == (len(set(password)) > 1)
+
+
+def test_a_try_that_was_right_is_taken_back_and_what_others_failed_still_counts() -> None:
+    assert take_back(Attempts(3)) == Attempts(2)
+    assert take_back(Attempts()) == Attempts()
+    last = Attempts(limits.SIGN_IN_FAILURES, NOW + limits.SIGN_IN_LOCKOUT)
+    assert take_back(last) == Attempts(limits.SIGN_IN_FAILURES - 1)

@@ -12,6 +12,7 @@ from protocol.decision import Granted, Refused
 from protocol.events import EventKind
 from protocol.messages import NodeEvent
 from protocol.names import NodeId, parse_node_name
+from protocol.session_ids import RANDOM_BYTES, mint_session_id
 
 NODE = AccessTarget(NodeId("00000000-0000-4000-8000-000000000001"), parse_node_name("gw-1"), {})
 OWN = {"server_id": NODE.node_id, "server_hostname": NODE.name}
@@ -51,6 +52,36 @@ def test_numbers_may_jump_as_far_as_the_limit_and_no_further(held: int) -> None:
 
 def test_a_good_event_is_granted_with_its_kind() -> None:
     assert judge_event(NODE, EVENT) == Granted(events.NODE_EVENTS_LOST)
+
+
+FOREIGN = NodeId("00000000-0000-4000-8000-000000000002")
+
+
+def of_session(session: object) -> NodeEvent:
+    fields = {"sid": session, "reason": "full", "bytes": 1}
+    return replace(EVENT, code=events.RECORDING_GAP.code, fields=OWN | fields)  # type: ignore[arg-type]  # no id at all, too
+
+
+def test_a_node_tells_of_its_own_sessions_and_of_what_is_no_session() -> None:
+    own = mint_session_id(NODE.node_id, bytes(RANDOM_BYTES))
+    assert judge_event(NODE, of_session(own)) == Granted(events.RECORDING_GAP)
+    assert judge_event(NODE, of_session("")) == Granted(events.RECORDING_GAP)
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param(mint_session_id(FOREIGN, bytes(RANDOM_BYTES)), id="another node's"),
+        pytest.param(mint_session_id(NODE.node_id, bytes(RANDOM_BYTES)).upper(), id="its own in capitals"),
+        pytest.param("00000000-0000-4000-8000-00000000000c", id="nobody's"),
+        pytest.param("../../etc/passwd", id="no id"),
+        pytest.param(None, id="nothing"),
+        pytest.param(0, id="a number"),
+        pytest.param([], id="a list"),
+    ],
+)
+def test_a_node_tells_of_no_session_but_its_own(session: object) -> None:
+    assert check_of(judge_event(NODE, of_session(session))) == "R5"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in events.KINDS if not kind.from_node], ids=lambda kind: kind.code)

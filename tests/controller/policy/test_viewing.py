@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.policy.viewing import decide_viewing
+from controller.policy.viewing import decide_viewing, decide_watching
 from protocol import limits
-from protocol.access import ACCESS, AUDITOR, Role
+from protocol.access import ACCESS, ADMIN, AUDITOR, AccessTarget, Role
 from protocol.decision import Granted, Refused
-from protocol.names import NodeId, NodeName, RoleName, SessionId, UserName
+from protocol.names import Login, NodeId, NodeName, RoleName, SessionId, UserName
 from protocol.recordings import RecordingEntry
+from tests.controller.presence.live import going_on
 
 ALICE = UserName("alice")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -79,3 +80,39 @@ def test_a_name_given_to_somebody_else_does_not_bring_the_old_ones_recordings_al
 def test_without_a_role_taking_part_is_needed(participants: list[str], seconds: int) -> None:
     answer = decide_viewing(Somebody(), entry(*participants, started=NOON + timedelta(seconds=seconds)))
     assert isinstance(answer, Granted) == ("alice" in participants and seconds >= -60)
+
+
+@dataclass(frozen=True)
+class Watcher:
+    user: UserName = ALICE
+    roles: tuple[RoleName, ...] = (ACCESS,)
+    logins: tuple[Login, ...] = (Login("pi"),)
+
+
+GATE = AccessTarget(NodeId("6f9c1a54-1f0e-4f5c-9d0e-0a1b2c3d4e5f"), NodeName("gw-1"), {})
+
+
+@pytest.mark.parametrize(
+    ("watcher", "may"),
+    [
+        (Watcher(), True),  # could join it
+        (Watcher(logins=(Login("root"),)), False),  # opens the node, but not as that login
+        (Watcher(roles=()), False),
+        (Watcher(roles=(RoleName("unheard-of"),)), False),
+        (Watcher(roles=(AUDITOR,), logins=()), True),
+        (Watcher(roles=(ADMIN,), logins=()), True),
+        (Watcher(user=UserName("bob"), roles=(), logins=()), True),  # takes part
+        (Watcher(user=UserName("bob2"), roles=(), logins=()), False),
+    ],
+)
+def test_a_live_session_is_known_to_who_could_join_it_takes_part_audits_or_administers(
+    watcher: Watcher, may: bool
+) -> None:
+    assert decide_watching(watcher, GATE, going_on(GATE.node_id, 1, "carol", "bob")) is may
+
+
+def test_a_role_lets_nobody_watch_but_where_it_opens_the_node() -> None:
+    roles = {ACCESS: Role(node_labels={"env": "lab"}, own_logins=True)}
+    live = going_on(GATE.node_id, 1, "bob")
+    assert not decide_watching(Watcher(), GATE, live, roles)
+    assert decide_watching(Watcher(), AccessTarget(GATE.node_id, GATE.name, {"env": "lab"}), live, roles)

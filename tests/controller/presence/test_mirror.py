@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import pytest
 
 from controller.lookout import feed
 from controller.lookout.feed import Feed
-from controller.policy.liveness import UNSEEN, BrokerHealth, Standing
+from controller.policy.liveness import NO_SESSIONS, UNSEEN, BrokerHealth, Standing
 from controller.presence import wire
 from controller.presence.mirror import NO_VIEW, Mirror, View
 from controller.presence.wire import News, WireError
+from protocol.live_sessions import LiveSessions
 from protocol.names import NodeId
 from protocol.presences import NodeState
 from tests.controller.lookout.lab import BEAT, poll
+from tests.controller.presence.live import told
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ONE, TWO = (NodeId(f"00000000-0000-4000-8000-00000000000{number}") for number in (1, 2))
@@ -69,10 +72,20 @@ def test_what_is_written_is_what_is_read() -> None:
         News("snapshot", {ONE: ONLINE, TWO: OFFLINE}, UP),
         News("changes", {ONE: None, TWO: Standing("stale")}, DOWN),
         News("changes", {}, BrokerHealth(is_up=True)),
+        News("snapshot", {ONE: replace(ONLINE, live=told(ONE, "ada", "bob")), TWO: OFFLINE}, UP),
+        News("changes", {ONE: replace(ONLINE, live=LiveSessions(more=3))}, UP),
     ):
         line = news.encode()
         assert line.count(b"\n") == 1
         assert News.decode(line) == news
+
+
+def test_a_node_without_sessions_costs_nothing_and_is_read_as_the_same_nothing() -> None:
+    line = News("snapshot", {ONE: ONLINE}, UP).encode()
+    assert b"sessions" not in line
+    found = News.decode(line).standings[ONE]
+    assert found is not None
+    assert found.live is NO_SESSIONS
 
 
 @pytest.mark.parametrize(
@@ -88,6 +101,7 @@ def test_what_is_written_is_what_is_read() -> None:
         b'{"changes":{"x":["online"]},"broker":[true,null,""]}',
         b'{"changes":{"x":["online",9e99,null,"",null,null]},"broker":[true,null,""]}',
         b'{"changes":{"x":["online",null,null,"",[1,2,3,4,5,6,7,8,9],null]},"broker":[true,null,""]}',
+        b'{"changes":{"x":["online",null,null,"",null,null,"[]"]},"broker":[true,null,""]}',
         b"[" * 100_000,
     ],
 )

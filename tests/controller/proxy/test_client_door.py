@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.cluster import open_cluster
 from protocol import limits
-from protocol.certificates import ROLES_EXTENSION, USER_EXTENSION
+from protocol.access import ACCESS, AUDITOR
+from protocol.certificates import NODE_EXTENSION, ROLES_EXTENSION, USER_EXTENSION
+from protocol.names import parse_login
 from tests.controller.harbour import ADMIN
 from tests.controller.proxy.lab import (
     Credential,
@@ -87,6 +89,25 @@ def of_nobody(lab: ProxyLab, _folder: Path) -> Credential:
     return lab.certify(lab.user_order("nobody"))
 
 
+def from_before_a_role_was_taken_away(lab: ProxyLab, _folder: Path) -> Credential:
+    lab.add_user()
+    users = lab.cluster.accounts.users
+    users.update("alice", roles=(ACCESS, AUDITOR), origin=ADMIN)
+    credential = lab.certify(lab.user_order())
+    users.update("alice", roles=(ACCESS,), origin=ADMIN)  # in the second in which it was issued
+    return credential
+
+
+def from_before_a_login_was_taken_away(lab: ProxyLab, _folder: Path) -> Credential:
+    lab.add_user()
+    users = lab.cluster.accounts.users
+    pi, root = parse_login("pi"), parse_login("root")
+    users.update("alice", logins=(pi, root), origin=ADMIN)
+    credential = lab.certify(lab.user_order(principals=(pi, root)))
+    users.update("alice", logins=(pi,), origin=ADMIN)
+    return credential
+
+
 def from_before_a_reset(lab: ProxyLab, _folder: Path) -> Credential:
     credential = lab.person()
     lab.clock.move(seconds=2)
@@ -115,6 +136,8 @@ def of_a_removed_user(lab: ProxyLab, _folder: Path) -> Credential:
         (of_nobody, "P1"),
         (of_a_removed_user, "P1"),
         (from_before_a_reset, "P2"),
+        (from_before_a_role_was_taken_away, "P2"),
+        (from_before_a_login_was_taken_away, "P2"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -230,6 +253,21 @@ async def test_a_person_without_a_role_is_denied_and_the_reason_goes_to_the_audi
         assert "role" in entry["reason"]
 
 
+async def test_a_certificate_for_one_node_leads_to_no_other(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path) as lab:
+        wanted, _other = await lab.node("gw-1"), await lab.node("gw-2")
+        lab.add_user()
+        order = lab.user_order()
+        own = replace(order, extensions=dict(order.extensions) | {NODE_EXTENSION: wanted.reply.node_id})
+        person = await lab.connect(lab.certify(own).client_keys())
+        assert await refusal(person, "gw-2") == (PROHIBITED, "access denied")
+        (entry,) = await lab.audited("session.rejected")
+        assert (entry["user"], entry["target"], entry["check"]) == ("alice", "gw-2", "P5")
+        reader, writer = await person.open_connection("gw-1", 22, encoding=None)
+        writer.close()
+        await reader.read()
+
+
 @pytest.mark.parametrize("target", ["", "x" * 20_000, "\x1b[31mred", "a\nb", "=", "../../etc", "é"])
 async def test_whatever_is_asked_for_the_door_answers_on_one_line_and_goes_on(target: str, tmp_path: Path) -> None:
     async with running_proxy(tmp_path) as lab:
@@ -241,7 +279,7 @@ async def test_whatever_is_asked_for_the_door_answers_on_one_line_and_goes_on(ta
         assert await exchange(await open_to(person), b"x") == b"x"
 
 
-@pytest.mark.parametrize(("change", "check"), [("remove", "P1"), ("reset", "P2"), ("expire", "P3")])
+@pytest.mark.parametrize(("change", "check"), [("remove", "P1"), ("reset", "P2"), ("fewer", "P2"), ("expire", "P3")])
 async def test_what_happens_to_a_person_counts_for_the_next_channel_of_a_connection_that_is_open(
     change: str, check: str, tmp_path: Path
 ) -> None:
@@ -255,6 +293,8 @@ async def test_what_happens_to_a_person_counts_for_the_next_channel_of_a_connect
             users.remove("alice", ADMIN)
         elif change == "reset":
             users.reset("alice", limits.RESET_TTL, ADMIN)
+        elif change == "fewer":
+            users.update("alice", roles=(AUDITOR,), origin=ADMIN)
         else:
             lab.clock.move(hours=1)
         assert await refusal(person, "gw-1") == (PROHIBITED, "access denied: log in again")

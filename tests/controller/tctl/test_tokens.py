@@ -85,6 +85,7 @@ def test_tokens_add_tells_programs_all_they_need(tctl: Tctl, cluster: Cluster) -
     kept = _kept(cluster, told["token"])
     assert abs(parse_instant(told["expires"]) - kept.expires) < timedelta(seconds=1) if kept.expires else False
     assert told | {"token": "", "expires": ""} == {
+        "id": kept.token_id,
         "token": "",
         "roles": ["Node"],
         "expires": "",
@@ -149,6 +150,19 @@ def test_tokens_rm_takes_the_whole_token_or_what_the_list_shows(tctl: Tctl, clus
     static = tctl("tokens", "rm", STATIC_TOKEN)
     assert static.returncode == 1
     assert "stands in controller.yaml" in static.stderr
+
+
+def test_tokens_that_end_alike_are_told_apart_and_removed_by_their_ids(tctl: Tctl, cluster: Cluster) -> None:
+    token = _token(tctl("tokens", "add", "--type=node").stdout)
+    collection = cluster.store.collection("join_tokens")
+    (record,) = collection.list(now=cluster.clock())
+    collection.create("f" * 64, record.value, now=cluster.clock(), expires=record.expires)
+    lines = tctl("tokens", "ls").stdout.splitlines()
+    ids = [line.split()[-1] for line in lines[2:4]]
+    assert (lines[0].split()[-1], sorted(ids)) == ("ID", sorted([record.key[:12], "f" * 12]))
+    assert "give the ID of one" in tctl("tokens", "rm", f"****{token[-4:]}").stderr
+    assert tctl("tokens", "rm", "f" * 12).returncode == 0
+    assert [each.key for each in collection.list(now=cluster.clock())] == [record.key]
 
 
 def test_making_and_removing_a_token_is_audited_without_it(tctl: Tctl, cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from controller.cluster import Cluster
 from protocol import limits
 from protocol.decision import Granted, Refused
 from protocol.instants import parse_instant
-from protocol.names import UserName
+from protocol.names import Login, UserName
 from protocol.secret import Secret
 
 Tctl = Callable[..., subprocess.CompletedProcess[str]]
@@ -162,7 +162,7 @@ def test_users_add_gives_the_roles_that_are_asked_for(tctl: Tctl, cluster: Clust
     assert user.roles == ("access", "auditor")
     refused = tctl("users", "add", "ann", "pi", "--roles=access,editor")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "there is no role 'editor' (there are: access, auditor)" in refused.stderr
+    assert "there is no role 'editor' (there are: access, auditor, admin)" in refused.stderr
     assert cluster.accounts.users.get("ann") is None
 
 
@@ -177,7 +177,7 @@ def test_an_auditor_needs_no_login(tctl: Tctl, cluster: Cluster) -> None:
 
 def test_users_rm_removes_every_one_it_can_and_fails_for_the_rest(tctl: Tctl, cluster: Cluster) -> None:
     for name in ("ann", "bob", "joe"):
-        cluster.accounts.users.add(UserName(name), (), timedelta(hours=1), Origin(via="tctl", actor="test"))
+        cluster.accounts.users.add(UserName(name), (Login("pi"),), timedelta(hours=1), Origin(via="tctl", actor="test"))
     done = tctl("users", "rm", "ann,nope", "joe")
     assert done.stdout == 'User "ann" has been deleted\nUser "joe" has been deleted\n'
     assert done.stderr == 'ERROR: user "nope" not found: `tctl users ls` lists them\n'
@@ -193,3 +193,63 @@ def test_the_audit_log_names_the_person_behind_sudo(tctl: Tctl, cluster: Cluster
     written = [event for event in cluster.audit.entries() if event.get("name") == "joe"]
     assert [event["event"] for event in written] == ["user.create", "reset_password_token.create", "user.delete"]
     assert all(re.fullmatch(r"alice@\S+", event["user"]) and event["via"] == "tctl" for event in written)
+
+
+def test_users_update_gives_other_roles_and_logins_and_says_so(tctl: Tctl, cluster: Cluster) -> None:
+    assert tctl("users", "add", "joe", "root,pi").returncode == 0
+    done = tctl("users", "update", "joe", "--set-roles=access,admin")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "joe has been updated with roles access,admin\n", "")
+    done = tctl("users", "update", "joe", "--set-roles=access,admin", "--set-logins=pi")
+    assert done.stdout == (
+        "joe has been updated with roles access,admin and logins pi\n"
+        "What joe held from before is void: joe signs in again.\n"
+    )
+    user = cluster.accounts.users.get("joe")
+    assert user is not None
+    assert (user.roles, user.logins) == (("access", "admin"), ("pi",))
+    events = list(cluster.audit.entries(kinds=("user.update",)))
+    assert [event["before"]["logins"] for event in events] == [["root", "pi"], ["root", "pi"]]
+    lines = tctl("users", "ls").stdout.splitlines()
+    assert lines[2].split() == ["joe", "access,admin", "pi", "invited"]
+
+
+def test_whoever_has_no_role_that_uses_them_may_be_left_without_logins(tctl: Tctl, cluster: Cluster) -> None:
+    assert tctl("users", "add", "joe", "pi").returncode == 0
+    done = tctl("users", "update", "joe", "--set-roles=auditor", "--set-logins=")
+    assert done.stdout.startswith("joe has been updated with roles auditor and logins none\n")
+    user = cluster.accounts.users.get("joe")
+    assert user is not None
+    assert user.logins == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("joe",), 2, "say what to change"),
+        (("joe", "--set-roles=editor"), 2, "there is no role 'editor'"),
+        (("joe", "--set-roles="), 2, "not a valid role name"),
+        (("joe", "--set-logins=-rf"), 2, "not a valid login"),
+        (("joe", "--set-logins="), 1, "say which logins may be used there"),
+        (("ann", "--set-roles=auditor"), 1, 'user "ann" not found'),
+    ],
+)
+def test_an_update_that_cannot_be_is_refused_and_nothing_is_changed(
+    tctl: Tctl, cluster: Cluster, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    assert tctl("users", "add", "joe", "pi").returncode == 0
+    before = cluster.accounts.users.get("joe")
+    done = tctl("users", "update", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert words in done.stderr
+    assert cluster.accounts.users.get("joe") == before
+
+
+def test_who_takes_the_last_admin_away_is_told_how_to_make_another(tctl: Tctl) -> None:
+    note = "NOTE: nobody holds the role admin now."
+    for name in ("ann", "joe"):
+        assert tctl("users", "add", name, "pi", "--roles=access,admin").returncode == 0
+    assert note not in tctl("users", "update", "ann", "--set-roles=access").stdout
+    assert note in tctl("users", "update", "joe", "--set-roles=access").stdout
+    assert tctl("users", "update", "joe", "--set-roles=access,admin").returncode == 0
+    assert note in tctl("users", "rm", "joe").stdout
+    assert note not in tctl("users", "rm", "ann").stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tctl.export import Export, Form
+from controller.recordings.export import Export, Form
 from protocol.recording import cipher
 from protocol.recording.cast import CastHeader, Event, parse_lines
 from protocol.recording.fault import RecordingError
@@ -78,6 +78,20 @@ def test_half_a_character_is_no_event_and_ends_the_export_there() -> None:
     tape.records.append(tape.writer.data(b'[0.1,"o","\\ud800x"]\n', 100))
     verdict, text = exported("text", tape)
     assert (verdict.state, text) == ("broken", b"good")
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 999], [Tape().head().output(50, "good").content, b"x" * 999]])
+def test_a_cast_may_be_ended_with_a_mark_wherever_the_recording_broke(pieces: list[bytes]) -> None:
+    out = io.BytesIO()
+    export = Export("cast", out, Examiner(), lambda _: None)
+    for _ in export.steps(pieces):
+        pass
+    assert export.fault is not None
+    export.mark("broken")
+    header, *events = parse_lines(out.getvalue())
+    assert isinstance(header, CastHeader)
+    end = 50 if len(pieces) == 2 else 0
+    assert events[-1] == Event(end, "m", "broken")
 
 
 def test_a_locked_recording_is_not_begun_without_its_key() -> None:

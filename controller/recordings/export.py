@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Literal
 
@@ -38,29 +38,51 @@ class Export:
         self._opener: Opener | None = None
         self._header: CastHeader | None = None
         self._plain = PlainText()
+        self._time = 0
         self._returns = False  # lines end in a line feed alone: there was no terminal to make two characters of it
 
     def run(self, pieces: Iterable[bytes]) -> Verdict:
         """Write all that is good, and return the verdict. Raises `OSError`, and what `open_key` raises."""
+        for _ in self.steps(pieces):
+            pass
+        return self._examiner.verdict()
+
+    @property
+    def fault(self) -> RecordingError | None:
+        """What ended it too early, if anything did."""
+        return self._examiner.fault
+
+    def mark(self, text: str) -> None:
+        """Write a marker after what is written: for a cast, whose reader has no other word of ours."""
+        if self._opener is None:  # not even its beginning could be read
+            self._header = CastHeader(*_SCREEN, 0)
+        self._write_cast([Event(self._time, "m", text)])
+
+    def steps(self, pieces: Iterable[bytes]) -> Iterator[None]:
+        """Write all that is good, with a pause after each record. Raises as `run` does."""
         for piece in pieces:
-            self._take(self._examiner.feed(piece))
+            for record in self._examiner.feed(piece):
+                if not self._take(record):
+                    break
+                yield
             if self._examiner.fault is not None:
                 break
         self._write([])
         self._out.write(self._plain.end().encode())
-        return self._examiner.verdict()
+        yield
 
-    def _take(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if isinstance(record, HeaderRecord):
-                self._begin(record.header)
-            elif isinstance(record, DataRecord) and self._opener is not None:
-                try:
-                    events = self._opener.events(record)
-                except RecordingError as err:
-                    self._examiner.reject(record, err)
-                    return
-                self._write(events)
+    def _take(self, record: Record) -> bool:
+        """Write one record; tell whether that could be done."""
+        if isinstance(record, HeaderRecord):
+            self._begin(record.header)
+        elif isinstance(record, DataRecord) and self._opener is not None:
+            try:
+                events = self._opener.events(record)
+            except RecordingError as err:
+                self._examiner.reject(record, err)
+                return False
+            self._write(events)
+        return True
 
     def _begin(self, header: Header) -> None:
         self._opener = Opener(header, self._open_key(header))
@@ -72,6 +94,7 @@ class Export:
             self._out.write(given.line())
             self._header = None
             self._returns = given.said.get("interactive") is False
+        self._time = max([self._time, *(event.time for event in events if isinstance(event, Event))])
         known = (to_cast(self._returned(event)) for event in events if isinstance(event, Event))
         self._out.writelines(event.line() for event in known if event is not None)
 
