@@ -7,6 +7,7 @@ import time
 from enum import Enum
 from typing import Any
 
+from controller.https.answer import Answer
 from controller.https.intake import Intake
 
 
@@ -15,9 +16,11 @@ class Phase(Enum):
 
     HANDSHAKE = "the TLS handshake"
     REQUEST = "the rest of a request"
-    SERVING = "a thread, or the answer it writes"
+    SERVING = "a thread, or what it makes of the answer"
+    WRITING = "the peer to read its answer"
     IDLE = "the next request"
     PARTING = "the peer's own end, so that it can read the answer before the connection is gone"
+    KEPT = "nothing here: the application has it"
     GONE = "nothing more"
 
 
@@ -37,6 +40,13 @@ class Caller:
         self.intake = Intake(body_max)
         self.held = 0  # bytes of the request, as the worker counts them
         self.parser: Any = None
+        self.early = b""  # what the peer sent behind the request that is being served
+        self.answer: Answer | None = None
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of its answer are made and not written."""
+        return self.answer.size if self.answer else 0
 
     def enter(self, phase: Phase, seconds: float) -> None:
         """Begin `phase`, which may last so many seconds."""

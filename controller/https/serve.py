@@ -77,7 +77,8 @@ class ServerSettings:
         answer_grace: the answer must have been made and taken by then.
         keepalive: how long a connection may rest between requests.
         body_max: a request's body is read ahead up to this size; the application refuses larger ones.
-        buffers: bytes that requests may hold together before they are answered, for each worker.
+        buffers: bytes that requests may hold together before they are answered, and answers before they are written,
+            for each worker.
         stop_grace: how long requests may go on after SIGTERM.
         tls_check: how often the TLS files are looked at, for a new certificate.
     """
@@ -117,6 +118,7 @@ class _Bound:
     tls: TlsFiles
     settings: ServerSettings
     ready: Callable[[], None]
+    begun: Callable[[], None]
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no types
@@ -163,6 +165,7 @@ def _options(bound: _Bound) -> dict[str, Any]:
         "control_socket_disable": True,
         "accesslog": None,
         "when_ready": lambda _arbiter: bound.ready(),
+        "post_worker_init": lambda _worker: bound.begun(),
     }
 
 
@@ -176,10 +179,11 @@ def serve(
     tls: TlsFiles,
     settings: ServerSettings,
     ready: Callable[[], None] = _nothing,
+    begun: Callable[[], None] = _nothing,
 ) -> NoReturn:
     """Serve the WSGI application `app` on the listening socket `listener_fd` until SIGTERM; ends by SystemExit.
 
-    `ready` is called once the server takes requests.
+    `ready` is called once the server takes requests, `begun` in each worker before it does.
 
     `app` is made before the workers are forked: it must hold no thread and no lock that is taken.
 
@@ -188,5 +192,5 @@ def serve(
         OSError, ssl.SSLError: the TLS files cannot be used.
     """
     tls.context()  # a bad file is reported here, once, and not by workers that die
-    _Server(_Bound(app, listener_fd, tls, settings, ready)).run()
+    _Server(_Bound(app, listener_fd, tls, settings, ready, begun)).run()
     raise SystemExit(0)

@@ -3,8 +3,11 @@
 gunicorn gives a thread to a connection as soon as it is accepted, for the TLS handshake and for as long as the
 peer takes to send its request: a few hundred peers that send a byte a second hold every thread. Here one
 poller does the handshakes and gathers the bytes, without blocking, and a thread gets a request that is there.
+What the thread makes of the answer the poller writes, again without blocking: a peer that does not read holds no
+thread either, and an address has but a share of them at a time.
 Each phase has one deadline, counted from its beginning and not from the last byte. Connections are bounded in
-all and for each address; a newcomer takes the place of whoever has dawdled longest.
+all and for each address; a newcomer takes the place of whoever has dawdled longest. Those that the application keeps
+(`controller.https.kept`) are counted with them, and no more than that.
 """
 
 from __future__ import annotations
@@ -18,17 +21,22 @@ import socket
 import ssl
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers import gthread
 
+from controller.https.answer import Answer
 from controller.https.caller import READING, Caller, Phase
 from controller.https.complaints import Complaints
 from controller.https.intake import Intake, Progress, Rejected
+from controller.https.kept import HandedOver, HandOver, Keeper, Kept, heeding
+from controller.https.turns import Turns
 
 if TYPE_CHECKING:
     from controller.https.serve import ServerSettings, TlsFiles
@@ -36,11 +44,16 @@ if TYPE_CHECKING:
 _READ = 16 * 1024
 _READS_PER_TURN = 8
 _ACCEPTS_PER_TURN = 64
-# A whole page or font fits into the kernel's buffer: a peer that does not read it holds no thread.
+# Most answers fit into the kernel's buffer: the thread that makes one writes it. What does not fit the poller writes.
 _SEND_BUFFER = 512 * 1024
+# Of the threads one address has a quarter at a time, and two where that is less.
+_SHARE, _SHARE_MIN = 4, 2
 _PARTING = 2.0
 _PATIENCE = 1.0
+_WAITED = frozenset({Phase.HANDSHAKE, Phase.REQUEST, Phase.WRITING})
 _STRANGER = "perhaps a node that was removed, whose certificate has run out, or of another cluster"
+# Who is in one of these is not sent away to make room for another.
+_BUSY = frozenset({Phase.SERVING, Phase.KEPT})
 _PHRASES = {400: "Bad Request", 414: "URI Too Long", 431: "Request Header Fields Too Large", 501: "Not Implemented"}
 
 
@@ -48,20 +61,28 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
     """A worker whose threads never wait for a peer's request."""
 
     callers: set[Caller]
+    wsgi: Callable[..., Iterable[bytes]]
 
     def init_process(self) -> None:
         """Read the TLS files, in the process that serves."""
         self.callers = set()
         self.per_address: Counter[str] = Counter()
         self.held = 0
+        self.keepers: set[Keeper] = set()
         self.settings: ServerSettings = self.app.settings
         self.tls: TlsFiles = self.app.tls
         self.journal = logging.getLogger(self.settings.name.upper())
         self.complaints = Complaints(self.journal)
+        self.turns = Turns(self.settings.threads, max(_SHARE_MIN, self.settings.threads // _SHARE))
         self._tls_stamp = self.tls.stamp()
         self._tls_context = self.tls.context()
         self._tls_checked = time.monotonic()
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application, which may keep connections."""
+        super().load_wsgi()
+        self.wsgi = heeding(self.wsgi)
 
     # --- coming in ------------------------------------------------------------------------------------------
 
@@ -105,7 +126,7 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
         now = time.monotonic()
         if address is None and self.per_address:
             address = self.per_address.most_common(1)[0][0]
-        here = [caller for caller in self.callers if caller.address == address and caller.phase is not Phase.SERVING]
+        here = [caller for caller in self.callers if caller.address == address and caller.phase not in _BUSY]
         resting = [caller for caller in here if caller.phase in {Phase.IDLE, Phase.PARTING}]
         slow = [caller for caller in here if now - caller.since > _PATIENCE]
         chosen = min(resting or slow, key=lambda caller: caller.since, default=None)
@@ -148,6 +169,9 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
             # Below TLS: what still comes is thrown away.
             if not socket.socket.recv(caller.sock, _READ):
                 self._drop(caller)
+            return
+        if caller.phase is Phase.WRITING:
+            self._write(caller)
             return
         if caller.phase is Phase.HANDSHAKE:
             caller.sock.do_handshake()
@@ -193,31 +217,79 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
     # --- being served ---------------------------------------------------------------------------------------
 
     def _serve(self, caller: Caller) -> None:
-        self.poller.unregister(caller.sock)
-        caller.enter(Phase.SERVING, math.inf)  # until a thread is free
         caller.parser = RequestParser(self.cfg, caller.sock, caller.client)
         caller.parser.unreader.unread(bytes(caller.intake.buffer))
-        future = self.tpool.submit(self.handle, caller)
-        future.add_done_callback(lambda done: self.method_queue.defer(self._served, caller, done))
+        caller.enter(Phase.SERVING, math.inf)  # until a thread is free
+        self._queue(caller)
 
-    def handle(self, conn: Caller) -> bool:
-        """Serve one request, in a thread; tell whether the connection may serve another."""
-        request = None
-        conn.deadline = time.monotonic() + self.settings.answer_grace.total_seconds()
+    def _queue(self, caller: Caller) -> None:
+        """Have a thread begin or go on with an answer, as soon as it is this caller's turn."""
+        with contextlib.suppress(KeyError, ValueError):
+            self.poller.unregister(caller.sock)
+        self.turns.ask(caller)
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        while (caller := self.turns.take()) is not None:
+            future = self.tpool.submit(self.handle, caller)
+            future.add_done_callback(partial(self.method_queue.defer, self._served, caller))
+
+    def handle(self, conn: Caller) -> HandOver | None:
+        """Begin an answer or go on with it, in a thread, and write what can be written at once."""
+        answer = conn.answer
         try:
-            conn.sock.settimeout(self.settings.request_grace.total_seconds())
-            request = next(conn.parser)
-            keep = bool(self.handle_request(request, conn))
-            return keep and conn.intake.whole and bool(conn.parser.finish_body(deadline=time.monotonic() + 1))
-        except (StopIteration, NoMoreData):
-            self.log.debug("%s: ended in the middle of a request", conn.address)
+            if answer is None:
+                conn.deadline = time.monotonic() + self.settings.answer_grace.total_seconds()
+                conn.sock.settimeout(self.settings.request_grace.total_seconds())
+                answer = conn.answer = Answer()
+                self._begin(conn, answer)
+            else:
+                answer.go_on()
+            conn.sock.setblocking(False)
+            with contextlib.suppress(ssl.SSLWantWriteError):
+                while answer.write(conn.sock):
+                    pass
+        except HandedOver as handed:
+            return handed.hand_over
         except (OSError, ValueError) as err:  # ValueError: the poller has shut the socket meanwhile
             self.complaints.say("%s: broken off while it was answered: %s", conn.address, type(err).__name__)
-        except Exception as err:  # noqa: BLE001 - whatever a peer sends, the worker lives
-            self.handle_error(request, conn.sock, conn.client, err)
-        return False
+            if answer is not None:
+                answer.give_up()
+        except Exception:
+            self.log.exception("an answer failed on its way")
+            if answer is not None:
+                answer.cut_off()
+        return None
 
-    def handle_error(self, req: object, client: ssl.SSLSocket, addr: Any, exc: Exception) -> None:  # noqa: ANN401 - gunicorn's signature
+    def _begin(self, conn: Caller, answer: Answer) -> None:
+        """Parse a request and have the application answer it, as far as is to be written now."""
+        request = None
+        try:
+            request = next(conn.parser)
+            response, environ = wsgi.create(request, answer, conn.client, conn.server, self.cfg)
+            environ |= {"wsgi.multithread": True, "gunicorn.socket": conn.sock}
+            if not self.alive:
+                response.force_close()
+            answer.begin(response, self.wsgi(environ, response.start_response))
+            answer.go_on()
+            answer.keeps = not response.should_close() and _is_done(conn)
+        except (StopIteration, NoMoreData):
+            self.log.debug("%s: ended in the middle of a request", conn.address)
+            answer.cut_off()
+        except HandedOver as handed:
+            if _is_done(conn):
+                raise
+            del handed
+            answer.cut_off()
+        except (OSError, ValueError):
+            raise
+        except Exception as err:
+            if answer.response is not None and answer.response.headers_sent:
+                raise
+            answer.cut_off()
+            self.handle_error(request, answer, conn.client, err)
+
+    def handle_error(self, req: object, client: Answer, addr: Any, exc: Exception) -> None:  # noqa: ANN401 - gunicorn's signature
         """Answer what the parser refused, or a fault of ours. The path is not logged: it may hold a token."""
         theirs = isinstance(exc, ParseException)
         status = _status_of(exc) if theirs else 500
@@ -225,31 +297,99 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
             self.complaints.say("%s: not a good request: %s", addr[0] if addr else "", type(exc).__name__)
         else:
             self.log.error("a request failed outside the application", exc_info=exc)
-        with contextlib.suppress(OSError, ValueError):
-            client.sendall(_plain_answer(status))
+        client.sendall(_plain_answer(status))
         del req
 
-    def _served(self, caller: Caller, done: Future[bool]) -> None:
-        if caller not in self.callers:
+    def _served(self, caller: Caller, done: Future[HandOver | None]) -> None:
+        """Take a connection back from the thread that had it."""
+        self.turns.give_back(caller)
+        self._give_turns()
+        answer = caller.answer
+        if caller not in self.callers or answer is None or done.cancelled():
+            if answer is not None:
+                answer.close()
             return
-        keep = not done.cancelled() and done.exception() is None and done.result()
-        if not keep:
+        if caller.parser is not None:
+            caller.early = caller.parser.unreader.take_buffered()
+            caller.parser, caller.intake = None, Intake(self.settings.body_max)
+            self._count(caller)
+        hand_over = done.result() if done.exception() is None else None
+        if hand_over is not None:
+            self._hand_over(caller, hand_over)
+        elif answer.size:
+            caller.enter(Phase.WRITING, caller.deadline - time.monotonic())
+            self._watch(caller, selectors.EVENT_WRITE)
+            self._bound_answers()
+        else:
+            self._written(caller, answer)
+
+    def _bound_answers(self) -> None:
+        """Keep what all answers that are not read hold together within bounds: who has not read for longest goes."""
+        writing = [each for each in self.callers if each.phase is Phase.WRITING]
+        total = sum(each.unread for each in writing)
+        if total <= self.settings.buffers:
+            return
+        for caller in sorted(writing, key=lambda each: each.since):
+            total -= caller.unread
+            self._drop(caller, "answers that are not read take too much memory")
+            if total <= self.settings.buffers:
+                return
+
+    def _write(self, caller: Caller) -> None:
+        answer = caller.answer
+        if answer is None:
+            return
+        before = answer.size
+        try:
+            answer.write(caller.sock)
+        finally:
+            if answer.size < before:
+                caller.since = time.monotonic()  # it reads
+        if answer.size:
+            self._watch(caller, selectors.EVENT_WRITE)
+        else:
+            self._written(caller, answer)
+
+    def _written(self, caller: Caller, answer: Answer) -> None:
+        """Go on where all that was made of an answer is written: with more of it, the next request, or the end."""
+        if not answer.is_made:
+            caller.phase = Phase.SERVING  # the same deadline goes on
+            self._queue(caller)
+            return
+        early, caller.early, caller.answer = caller.early, b"", None
+        if not answer.keeps:
             self._part(caller)
             return
-        left_over = caller.parser.unreader.take_buffered()
-        caller.parser, caller.intake = None, Intake(self.settings.body_max)
-        self._count(caller)
         try:
             caller.sock.setblocking(False)
             caller.enter(Phase.IDLE, self.settings.keepalive.total_seconds() if self.alive else _PARTING)
             self._watch(caller)
-            if left_over:
-                self._take(caller, left_over)
+            if early:
+                self._take(caller, early)
         except (OSError, ValueError):
             self._drop(caller)
             return
         if caller.phase in READING:
             self._on_ready(caller, None)
+
+    def _hand_over(self, caller: Caller, answer: HandOver) -> None:
+        """Give the connection to the application: it is left alone until that says that it is gone."""
+        early, caller.early, caller.answer = caller.early, b"", None
+        caller.enter(Phase.KEPT, math.inf)
+        self.keepers.add(answer.keeper)
+        try:
+            caller.sock.setblocking(False)
+        except (OSError, ValueError):
+            self._drop(caller)
+            return
+        try:
+            answer.take(Kept(caller.sock, caller.address, early, partial(self.method_queue.defer, self._drop, caller)))
+        except Exception:  # noqa: BLE001 - whatever the application's fault, the worker lives
+            self.journal.exception("%s: a connection that was to be kept is closed", caller.address)
+            self._drop(caller)
+            return
+        if not self.alive:
+            answer.keeper.stop(self.settings.stop_grace.total_seconds())
 
     # --- going out ------------------------------------------------------------------------------------------
 
@@ -274,6 +414,8 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
             self.poller.unregister(caller.sock)
         with contextlib.suppress(OSError):
             caller.sock.close()
+        if caller.answer is not None and caller.phase is not Phase.SERVING:  # then a thread has it
+            caller.answer.close()
         if caller in self.callers:
             caller.phase = Phase.GONE
             self.callers.discard(caller)
@@ -287,11 +429,15 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
         now = time.monotonic()
         for caller in [caller for caller in self.callers if caller.deadline < now]:
             if caller.phase is Phase.SERVING:
-                # The thread that serves it is told by its next read or write, and then hands the socket back.
+                # The thread that serves it, or will, is told by its next read or write, and then hands the socket back.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(caller.sock, socket.SHUT_RDWR)
+            elif caller.phase is Phase.REQUEST and not caller.intake.buffer:
+                # A browser connects ahead of what it may yet ask for, and often asks for nothing.
+                self.journal.debug("%s: closed: it asked for nothing", caller.address)
+                self._drop(caller)
             else:
-                waited = caller.phase in {Phase.HANDSHAKE, Phase.REQUEST}
+                waited = caller.phase in _WAITED
                 self._drop(caller, "too slow" if waited else "")
         self._renew_tls(now)
 
@@ -317,9 +463,17 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
                 self._drop(caller)
 
     def _cap_keepalive(self, deadline: float) -> None:
+        """Begin to end: gunicorn's loop calls this once, when the worker stops."""
         for caller in self.callers:
-            if caller.phase is not Phase.SERVING:
+            if caller.phase not in _BUSY and caller.phase is not Phase.WRITING:
                 caller.deadline = min(caller.deadline, deadline)
+        for keeper in self.keepers:
+            keeper.stop(self.settings.stop_grace.total_seconds())
+
+
+def _is_done(conn: Caller) -> bool:
+    """Tell whether the request is wholly read: what follows on the connection is no part of it."""
+    return conn.intake.whole and bool(conn.parser.finish_body(deadline=time.monotonic() + 1))
 
 
 def _status_of(error: Exception) -> int:

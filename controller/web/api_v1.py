@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from controller.accounts import SignedIn, what_to_say
 from controller.web import refusal, visit
+from controller.web.v1.question import body
 from protocol import endpoints, limits, messages
 from protocol.decision import Granted
-from protocol.messages import MessageError
 from protocol.renewals import ChallengeRequest, RenewRequest
 
 blueprint = Blueprint("api_v1", __name__)
@@ -22,16 +21,6 @@ RENEWAL_REFUSED = "the controller does not renew this node's certificates"
 # A challenge that has expired or was spent, and a record that others were changing: the node asks again.
 _RENEWAL_STATUS = {"N2": 409, "N8": 503}
 KEY_REFUSED = "the controller did not certify this public key"
-
-
-def _body() -> object:
-    """Return the JSON value of the request. Raises `MessageError`, also for text that is not Unicode."""
-    value = messages.decode(request.get_data(cache=False))
-    try:
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair would fail later, and further in
-    except UnicodeEncodeError:
-        raise MessageError("the body holds text that is not Unicode") from None
-    return value
 
 
 @blueprint.get(endpoints.PING.path)
@@ -49,7 +38,7 @@ def authorities() -> Response:
 @blueprint.post(endpoints.SIGN_IN.path)
 def sign_in() -> Response:
     """Check password and code, certify the key, open a session. Whatever is wrong is told in one sentence."""
-    asked = messages.SignInRequest.from_dict(_body())
+    asked = messages.SignInRequest.from_dict(body())
     origin = visit.origin(asked.client)
     accounts = visit.services().accounts
     answer = accounts.sign_in(asked.user, asked.password, asked.otp, origin)
@@ -91,16 +80,10 @@ def sign_out() -> Response:
     return jsonify({})
 
 
-@blueprint.get(endpoints.NODES.path)
-def nodes() -> Response:
-    """List the nodes this person may see."""
-    return Response(visit.services().fleet.listing_for(visit.person()), mimetype="application/json")
-
-
 @blueprint.post(endpoints.JOIN.path)
 def join() -> Response:
     """Enrol a device. Why a token is not accepted stands in the audit log alone."""
-    services, asked = visit.services(), messages.JoinRequest.from_dict(_body())
+    services, asked = visit.services(), messages.JoinRequest.from_dict(body())
     answer = services.enrolment.join(asked, services.ping(), visit.origin(f"edge-agent {asked.version}"))
     if not isinstance(answer, Granted):
         return refusal.answer(403, JOIN_REFUSED)
@@ -110,14 +93,14 @@ def join() -> Response:
 @blueprint.post(endpoints.RENEW_CHALLENGE.path)
 def renew_challenge() -> Response:
     """Hand out what a node is to sign; whether there is such a node is not told."""
-    asked = ChallengeRequest.from_dict(_body())
+    asked = ChallengeRequest.from_dict(body())
     return jsonify(visit.services().enrolment.challenge(asked.node_id).to_dict())
 
 
 @blueprint.post(endpoints.RENEW.path)
 def renew() -> Response:
     """Certify a node anew. Why it is refused stands in the audit log alone; that it is worth another try is told."""
-    services, asked = visit.services(), RenewRequest.from_dict(_body())
+    services, asked = visit.services(), RenewRequest.from_dict(body())
     answer = services.enrolment.renew(asked, services.ping(), visit.origin(f"edge-agent {asked.version}"))
     if not isinstance(answer, Granted):
         return refusal.answer(_RENEWAL_STATUS.get(answer.check, 403), RENEWAL_REFUSED)

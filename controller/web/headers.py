@@ -15,6 +15,9 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# What a page may ask for beside that, see `loosen`.
+_STYLES = ("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+_WASM = ("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 _PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()" for feature in ("camera", "microphone", "geolocation", "payment", "usb", "browsing-topics")
 )
@@ -31,6 +34,19 @@ HEADERS = {
 }
 
 
+def loosen(*, styles: bool = False, wasm: bool = False) -> None:
+    """Let the page of this request do more than others: what it shows needs that, and nothing else does.
+
+    Args:
+        styles: rules of style that its scripts write: xterm.js does.
+        wasm: WebAssembly: the player has its terminal in it. Scripts still come from us alone.
+    """
+    policy = CONTENT_SECURITY_POLICY
+    for old, new in ((_STYLES, styles), (_WASM, wasm)):
+        policy = policy.replace(*old) if new else policy
+    g.content_security_policy = policy
+
+
 def dress(app: Flask) -> None:
     """Put the headers on every answer of `app` and write a line for every request."""
 
@@ -42,6 +58,7 @@ def dress(app: Flask) -> None:
     def finish(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers[name] = value
+        response.headers["Content-Security-Policy"] = g.get("content_security_policy", CONTENT_SECURITY_POLICY)
         response.headers.setdefault("Cache-Control", "no-store")
         visit.set_form_cookie(response)
         _write_line(response)

@@ -85,13 +85,21 @@ def _form(invitation: Invitation, problem: str | None = None, status: int = 200)
         secret_groups=groups_of_four(invitation.secret.reveal()),
         shortest=limits.PASSWORD_MIN_CHARS,
         longest=limits.PASSWORD_MAX_CHARS,
-        time_left=describe_duration(_whole_minutes(invitation)),
+        time_left=_describe_left(invitation),
     )
 
 
-def _whole_minutes(invitation: Invitation) -> timedelta:
+def _describe_left(invitation: Invitation) -> str:
+    """Return for how long a link is still good, such as ``7 hours 59 minutes``."""
     left = invitation.expires - visit.services().clock()
-    return timedelta(minutes=max(1, int(left.total_seconds() // 60)))
+    hours, minutes = divmod(max(1, int(left.total_seconds() // 60)), 60)
+    parts = (timedelta(hours=hours), timedelta(minutes=minutes))
+    return " ".join(_describe_hours(part) for part in parts if part)
+
+
+def _describe_hours(span: timedelta) -> str:
+    hours = int(span.total_seconds() // 3600)
+    return describe_duration(span) if hours < 24 else f"{hours} hours"
 
 
 def draw_qr(uri: Secret[str]) -> Markup:

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request, url_for
 
 from controller.accounts import SignedIn, what_to_say
 from controller.web import visit
-from controller.web.reply import page, see_other
+from controller.web.reply import page, see_other, sign_out
 from protocol import limits
 from protocol.decision import Granted
 from protocol.secret import Secret
@@ -19,8 +19,8 @@ REFUSED = "Invalid username, password or second factor."
 @blueprint.get("/")
 @blueprint.get("/web")
 def home() -> Response:
-    """Lead to the nodes, or to the login page."""
-    return see_other(url_for("nodes.show_nodes" if visit.session() else "login.show_login"))
+    """Lead to the first page, or to the login page."""
+    return see_other(url_for("home.show_home" if visit.session() else "login.show_login"))
 
 
 @blueprint.get("/web/login")
@@ -56,14 +56,11 @@ def _open_session(signed_in: SignedIn) -> Response:
 @blueprint.post("/web/logout")
 def do_logout() -> Response:
     """End the session."""
-    visit.services().accounts.close_session(visit.session_token().reveal(), visit.origin())
-    response = see_other(url_for("login.show_login", ended="1"))
-    visit.drop_session_cookie(response)
-    return response
+    return sign_out(visit.session_token().reveal())
 
 
 def _wanted_page() -> str:
-    return visit.own_page(request.values.get("next"), url_for("nodes.show_nodes"))
+    return visit.own_page(request.values.get("next"), url_for("home.show_home"))
 
 
 def _form(problem: str | None = None, status: int = 200) -> Response:

@@ -26,6 +26,7 @@ _TEXTS = {
     405: ("Not possible here", "This address does not answer to that kind of request."),
     409: ("Not possible now", "This does not fit what is there."),
     413: ("Too large", "The request is larger than this door accepts."),
+    415: ("Not understood", "The body has to be JSON, and to say so: Content-Type: application/json."),
     429: ("Too many requests", "Too many requests came from your address. Wait a little, then try again."),
     500: ("Something went wrong", "The controller could not finish this. Its log says why; try again later."),
     503: ("Not available", "The controller cannot reach its records at the moment. Try again shortly."),
@@ -33,12 +34,17 @@ _TEXTS = {
 _STORE_RETRY = timedelta(seconds=5)
 
 
-def answer(status: int, message: str | None = None, *, retry_after: timedelta | None = None) -> Response:
-    """Return the refusal for `status`: JSON where a program asks, a page where a person does."""
+def answer(
+    status: int, message: str | None = None, *, field: str = "", retry_after: timedelta | None = None
+) -> Response:
+    """Return the refusal for `status`: JSON where a program asks, a page where a person does.
+
+    `field` is what a program has to send another of.
+    """
     title, usual = _TEXTS.get(status, _TEXTS[400])
     text = message or usual
     if visit.is_api():
-        response = jsonify(ErrorReply(text).to_dict())
+        response = jsonify(ErrorReply(text, field).to_dict())
     else:
         response = make_response(render_template("refusal.html", title=title, text=text, status=status))
     response.status_code = status

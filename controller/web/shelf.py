@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, g, request, url_for
 
 from controller.web import refusal
 
@@ -41,6 +43,15 @@ def read_shelf(folder: Path) -> dict[str, Asset]:
     return {name: _read_asset(path) for name, path in found.items()}
 
 
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Return under which names the third-party files lie in `folder`'s vendor folder; empty where none are built."""
+    try:
+        found = json.loads((folder / "vendor" / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(placed) for name, placed in found.items()} if isinstance(found, dict) else {}
+
+
 def _read_asset(path: Path) -> Asset:
     body = path.read_bytes()
     gzipped = gzip.compress(body, mtime=0) if path.suffix != ".woff2" else None
@@ -48,12 +59,16 @@ def _read_asset(path: Path) -> Asset:
 
 
 def stock(app: Flask, folder: Path = STATIC) -> None:
-    """Serve the files below `folder`, and give templates `asset(name)`: the address with the content's hash."""
-    shelf = read_shelf(folder)
+    """Serve the files below `folder`, and give templates what leads to them.
+
+    `asset(name)` is the address of a file of ours, with the content's hash. `vendor(name)` is that of somebody
+    else's, such as ``xterm.js``: empty where it is not built, and `vendor_missing()` names those afterwards.
+    """
+    shelf, manifest = read_shelf(folder), read_manifest(folder)
     fonts = "vendor/vendor.css" in shelf
-    if not fonts:
+    if not fonts or not manifest:
         _log.warning(
-            "the pages use the system's fonts: %s is not built. To build it: "
+            "the pages use the system's fonts and have no terminal, player or plots: %s is not built. To build it: "
             "cd controller/web/frontend && npm ci && node build.mjs (or: make assets)",
             folder / "vendor",
         )
@@ -70,7 +85,21 @@ def stock(app: Flask, folder: Path = STATIC) -> None:
     def asset(name: str) -> str:
         return url_for("static_file", name=name, v=shelf[name].digest)
 
-    app.jinja_env.globals.update(asset=asset, vendor_built=fonts)
+    def vendor(name: str) -> str:
+        placed = f"vendor/{manifest.get(name)}"
+        if placed in shelf:
+            return url_for("static_file", name=placed)
+        missing_files().append(name)
+        return ""
+
+    app.jinja_env.globals.update(asset=asset, vendor=vendor, vendor_built=fonts, vendor_missing=missing_files)
+
+
+def missing_files() -> list[str]:
+    """Return the third-party files that this request's page asked for and that are not built."""
+    if "missing_files" not in g:
+        g.missing_files = []
+    return cast("list[str]", g.missing_files)
 
 
 def _respond(asset: Asset) -> Response:

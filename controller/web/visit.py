@@ -22,7 +22,7 @@ CSRF_FIELD = "csrf"
 SCRIPT_HEADER = "X-Skerry-Script"
 
 _EXTENSION = "skerry"
-_OWN_PAGE = re.compile(r"/web/[a-z][a-z0-9/-]{0,60}(\?[A-Za-z0-9=&%._+-]{0,200})?", re.ASCII)
+_OWN_PAGE = re.compile(r"/web/[a-z][a-z0-9/-]{0,100}(\?[A-Za-z0-9=&%._+-]{0,200})?", re.ASCII)
 
 
 def bind(extensions: dict[str, Any], services: Services) -> None:
@@ -45,7 +45,8 @@ def origin(client: str | None = None) -> Origin:
     said = request.headers.get("User-Agent", "") if client is None else client
     client = "".join(character for character in said if character.isprintable())[:200]
     peer = join_address(address(), int(request.environ.get("REMOTE_PORT") or 0))
-    return Origin(address=peer, client=client, via="web")
+    found = session()
+    return Origin(address=peer, client=client, via="web", actor=found.user if found else "")
 
 
 def is_api() -> bool:

@@ -205,6 +205,16 @@ def test_two_hundred_peers_that_dawdle_keep_nobody_waiting(start_door: StartDoor
     assert_serves(door)
 
 
+def test_who_connects_and_asks_for_nothing_is_closed_and_not_complained_of(start_door: StartDoor) -> None:
+    door = start_door(seconds={"request_grace": 1})
+    with door.connect(timeout=60) as ahead, door.connect(timeout=60) as slow:
+        slow.sendall(b"G")
+        assert ahead.recv(1) == b""
+        assert slow.recv(1) == b""
+        door.wait_for_log("closed while it waited for the rest of a request: too slow")
+    assert door.log().count("too slow") == 1
+
+
 def test_a_dawdler_is_closed_at_its_deadline_however_steadily_it_sends(start_door: StartDoor) -> None:
     door = start_door(seconds={"request_grace": 1})
     with door.connect() as sock:
@@ -252,7 +262,80 @@ def test_a_peer_that_does_not_read_its_answer_holds_no_thread_for_ever(start_doo
             tls = open_ones.enter_context(door.client().wrap_socket(raw, server_hostname="localhost"))
             tls.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
         assert_serves(door, within=5)
-        door.wait_for_log("broken off while it was answered")
+        door.wait_for_log("closed while it waited for the peer to read its answer: too slow")
+
+
+BIG = b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n"
+LONG = b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n"
+PATIENT = {"answer_grace": 600, "request_grace": 600}
+
+
+def begin_to_read(door: RunningDoor, request: bytes) -> ssl.SSLSocket:
+    """Ask for something, and read no more than the first byte of the answer."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.settimeout(30)
+    raw.connect(("127.0.0.1", door.port))
+    tls = door.client().wrap_socket(raw, server_hostname="localhost")
+    tls.sendall(request)
+    assert tls.recv(1) == b"H"
+    return tls
+
+
+@pytest.mark.parametrize("request_bytes", [BIG * 3, LONG], ids=["three answers at once", "an answer without end"])
+def test_peers_that_do_not_read_hold_no_thread_at_all(start_door: StartDoor, request_bytes: bytes) -> None:
+    door = start_door(numbers={"threads": 2, "buffers": 1 << 30}, seconds=PATIENT)
+    with ExitStack() as open_ones:
+        for _ in range(6):
+            open_ones.enter_context(begin_to_read(door, request_bytes))
+        assert status_of(door.ask(GET)) == 200
+
+
+def test_answers_that_wait_for_their_reader_are_whole_and_in_order(start_door: StartDoor) -> None:
+    door = start_door(seconds=PATIENT)
+    with begin_to_read(door, BIG + LONG + KEEP + GET) as sock:
+        assert status_of(door.ask(GET)) == 200
+        big, chunked, *short = read_all(sock).split(b"TTP/1.1 200 OK")[1:]
+    assert big.removesuffix(b"H").endswith(b"\r\n\r\n" + b"x" * (8 << 20))
+    pieces = b"".join(b"10000\r\n" + number.to_bytes(8, "big") * (8 << 10) + b"\r\n" for number in range(1024))
+    assert chunked.removesuffix(b"H").partition(b"\r\n\r\n")[2] == pieces + b"0\r\n\r\n"
+    assert [b'"path": "/here"' in each for each in short] == [True, True]
+
+
+def test_an_answer_that_fails_on_its_way_is_cut_off_and_told_apart_from_a_whole_one(start_door: StartDoor) -> None:
+    door = start_door()
+    answer = door.ask(b"GET /long/broken HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+    assert status_of(answer) == 200
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert b"/here" not in answer
+    assert b"insecure detail" not in answer
+    assert "insecure detail" in door.wait_for_log("an answer failed on its way")
+
+
+def test_what_answers_hold_together_is_bounded_and_what_made_them_is_closed(start_door: StartDoor) -> None:
+    door = start_door(numbers={"buffers": 12 << 20}, seconds=PATIENT)
+    with ExitStack() as open_ones:
+        open_ones.enter_context(begin_to_read(door, LONG))
+        for _ in range(20):
+            if "the long answer is closed" not in door.log():
+                open_ones.enter_context(begin_to_read(door, BIG))
+        log = door.wait_for_log("the long answer is closed")
+        assert "closed while it waited for the peer to read its answer: answers that are not read" in log
+        assert status_of(door.ask(GET)) == 200
+
+
+def test_one_address_holds_no_more_than_its_share_of_the_threads(start_door: StartDoor) -> None:
+    door = start_door(numbers={"threads": 8})
+    with ExitStack() as open_ones:
+        held = [open_ones.enter_context(door.connect(timeout=60)) for _ in range(20)]
+        for sock in held:
+            sock.sendall(b"GET /hold HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        door.wait_for_log("holding")
+        raw = socket.create_connection(("127.0.0.1", door.port), timeout=30, source_address=("127.0.0.2", 0))
+        with door.client().wrap_socket(raw, server_hostname="localhost") as other:
+            other.sendall(b"GET /release HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert status_of(read_all(other)) == 200
+        assert [status_of(read_all(sock)) for sock in held] == [200] * 20
 
 
 def test_a_body_over_the_bound_reaches_the_application_unread_and_ends_the_connection(start_door: StartDoor) -> None:

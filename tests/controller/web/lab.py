@@ -12,10 +12,14 @@ from flask import Flask
 from controller.accounts import Accounts, Link, Origin, SignedIn, codes
 from controller.accounts.records import SessionKind
 from controller.audit import AuditLog
+from controller.audit_reader import AuditReader
 from controller.authority import Authority, Vault, load_or_create_master_key
+from controller.config import Address
 from controller.enrolment import Enrolment
 from controller.enrolment.nodes import NodeRecord, Nodes
 from controller.fleet import Fleet
+from controller.home import Homes
+from controller.live import Live
 from controller.locks import Locks
 from controller.policy.rate import Rate
 from controller.presence import Presence, Tunnel
@@ -24,13 +28,16 @@ from controller.recordings.directory import DirectoryStorage
 from controller.store.tiny import TinyStore
 from controller.terms import Terms
 from controller.web.app import create_app
+from controller.web.hall.hall import Hall, Rooms
+from controller.web.hall.stamps import Changes
 from controller.web.services import Services
 from protocol import limits
 from protocol.decision import Granted
 from protocol.messages import Ping
-from protocol.names import NodeId, UserName, parse_cluster_name, parse_login, parse_node_name, parse_user_name
+from protocol.names import NodeId, RoleName, UserName, parse_cluster_name, parse_login, parse_node_name, parse_user_name
 from protocol.secret import Secret
 from protocol.version import __version__
+from tests.controller.web.told import Told
 
 CLUSTER = parse_cluster_name("harbour")
 PASSWORD = "insecure long password"
@@ -71,10 +78,13 @@ class Lab:
     authority: Authority
     audit: AuditLog
     accounts: Accounts
+    locks: Locks
     enrolment: Enrolment
     presence: Presence
     recordings: Recordings
     clock: Clock
+    told: Told
+    ssh_door: Address = ("127.0.0.1", 1)  # nobody is there
 
     @classmethod
     def open(cls, data_dir: Path, clock: Clock = utc_now) -> Lab:
@@ -108,23 +118,70 @@ class Lab:
             open_key=authority.open_recording,
             nodes=enrolment.nodes,
         )
-        return cls(store, authority, audit, accounts, enrolment, Presence(store, clock), recordings, clock)
+        return cls(
+            store,
+            authority,
+            audit,
+            accounts,
+            locks,
+            enrolment,
+            Presence(store, clock),
+            recordings,
+            clock,
+            Told(data_dir),
+        )
 
     def services(self, public_address: str, per_minute: int) -> Services:
+        fleet, live = Fleet(self.enrolment.nodes, self.presence, self.told), Live(self.enrolment.nodes, self.told)
+        ledger = AuditReader(self.audit, self.clock)
         return Services(
             accounts=self.accounts,
             enrolment=self.enrolment,
-            fleet=Fleet(self.enrolment.nodes, self.presence),
+            fleet=fleet,
             recordings=self.recordings,
             audit=self.audit,
+            locks=self.locks,
+            ledger=ledger,
+            home=Homes(
+                fleet=fleet,
+                live=live,
+                locks=self.locks,
+                enrolment=self.enrolment,
+                authority=self.authority,
+                ledger=ledger,
+                clock=self.clock,
+                told=self.told,
+            ),
+            live=live,
+            history=self.told.history,
             ping=lambda: Ping(CLUSTER, __version__, ":3023", ":3024", ":3025"),
             anchors=lambda: "".join(self.authority.tls_authorities()),
+            hall=self.hall(),
             host_authorities=lambda: self.authority.ssh_authorities("host"),
             cluster_name=CLUSTER,
             public_address=public_address,
             clock=self.clock,
             rate=Rate(per_minute, per_minute),
         )
+
+    def hall(self) -> Hall:
+        changes = Changes(
+            self.audit._directory.parent,
+            nodes=self.enrolment.nodes.list,
+            tunnels=self.presence.read,
+            told=self.told,
+        )
+        rooms = Rooms(
+            accounts=self.accounts,
+            audit=self.audit,
+            store=self.store,
+            cluster=CLUSTER,
+            door=lambda: self.ssh_door,
+            authorities=lambda: self.authority.ssh_authorities("host"),
+            clock=self.clock,
+            stamps=changes.stamps,
+        )
+        return Hall(rooms)
 
     def app(self, public_address: str = "skerry.example:3080", per_minute: int = 100_000) -> Flask:
         return create_app(self.services(public_address, per_minute))
@@ -142,6 +199,12 @@ class Lab:
         person = Person(opened.value.user, opened.value.secret)
         done = self.accounts.complete_invite(token, Secret(PASSWORD), Secret(person.code(self.clock())), origin)
         assert isinstance(done, Granted)
+        return person
+
+    def officer(self, name: str, *roles: RoleName) -> Person:
+        """Somebody enrolled who has these roles, and no other."""
+        person = self.person(name)
+        self.accounts.users.update(person.name, roles=roles, origin=Origin(via="tctl"))
         return person
 
     def session(self, name: str, kind: SessionKind, expires: datetime) -> str:

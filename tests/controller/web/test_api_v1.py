@@ -142,7 +142,7 @@ def test_a_key_that_cannot_be_certified_is_told_apart_and_opens_no_session(
         (b'{"user": "ada", "password": "\\ud800"}', "not Unicode"),
         (b'{"user": "a\\u0000b"}', "user: "),
         (b'{"user": "ada", "password": "x", "otp": "x", "public_key": "x", "ttl_seconds": -1}', "ttl_seconds: "),
-        (b'{"user": "ada", "password": "x", "otp": "x", "public_key": "x", "ttl_seconds": 1e9}', "ttl_seconds: "),
+        (b'{"user": "ada", "password": "x", "otp": "x", "public_key": "x", "ttl_seconds": 1.5}', "ttl_seconds: "),
     ],
 )
 def test_a_bad_body_is_told_in_one_line(

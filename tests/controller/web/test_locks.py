@@ -57,7 +57,7 @@ def test_a_page_that_is_open_leads_to_the_lock_s_words_and_back_when_it_is_over(
     lock_id = lock(locks)
     page = browser.get("/web/nodes")
     assert page.status_code == 403
-    assert TEXT.replace('"', "&#34;") in page.text
+    assert "An admin has locked your account ada : lost her laptop It holds until" in text_of(page)
     polled = browser.get("/web/nodes/table", **{SCRIPT_HEADER: "1"})
     assert polled.status_code == 401  # its script loads the page anew, and that says why
     assert browser.get("/web/login").status_code == 200  # nobody is signed in
@@ -100,3 +100,15 @@ def test_a_locked_person_s_writes_are_refused_too(
     lock(locks)
     done = browser.client.post("/web/logout", base_url=BASE, data=form, headers={"Sec-Fetch-Site": "same-origin"})
     assert done.status_code == 403
+
+
+def test_who_is_locked_out_signs_out_on_the_page_that_says_so(
+    browser: Browser, locks: Locks, ada: Person, clock: HandClock
+) -> None:
+    assert browser.sign_in("ada", PASSWORD, ada.code(clock())).status_code == 303
+    lock_id = lock(locks)
+    form = browser.hidden("/web/home")
+    done = browser.client.post("/web/logout", base_url=BASE, data=form, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (done.status_code, done.headers["Location"]) == (303, "/web/login?ended=1")
+    locks.remove(lock_id, Origin(via="tctl", actor="root"))
+    assert browser.get("/web/nodes").status_code == 303
