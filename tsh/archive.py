@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from protocol import limits
 from protocol.endpoints import RECORDING, RECORDING_CONTENT, RECORDING_KEY, RECORDINGS, Endpoint
 from protocol.fields import MessageError
 from protocol.names import SessionId
 from protocol.recordings import RecordingEntry, RecordingKey, RecordingList
+from protocol.table import escape_text
 from tsh.error import NotSignedInError, TshError
 from tsh.setting import Settings
 from tsh.web_door import Answer, DoorRefusedError, SignInRefusedError, Trust, WebDoor
 
 T = TypeVar("T")
+_SHOWN_MAX = 5
 
 
 class NotFoundError(TshError):
@@ -54,6 +57,22 @@ class Archive:
         """Return one recording. Raises `NotFoundError`."""
         with_name = Endpoint(RECORDING.method, RECORDING.path.format(session=session))
         return self._about(session, lambda: self._read(with_name, RecordingEntry.from_dict))
+
+    def find(self, beginning: str) -> SessionId:
+        """Return the session, among the newest `limits.RECORDINGS_LISTED_MAX`, whose id begins so.
+
+        Raises `NotFoundError` where none does, `TshError` where several do.
+        """
+        listed = self.entries({"limit": limits.RECORDINGS_LISTED_MAX}).recordings
+        found = [entry for entry in listed if entry.session.startswith(beginning)]
+        if not found:
+            raise NotFoundError(
+                f"no recording that you may see begins with {beginning}; `tsh recordings ls` lists them"
+            )
+        if len(found) > 1:
+            shown = "".join(f"\n  {entry.session} on {escape_text(entry.hostname)}" for entry in found[:_SHOWN_MAX])
+            raise TshError(f"{len(found)} recordings begin with {beginning}; name one by more of its ID:{shown}")
+        return found[0].session
 
     def key(self, session: SessionId) -> RecordingKey:
         """Return what opens a recording; the cluster's audit log tells of it. Raises `NotFoundError`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.recording.cast import CastError, parse_size
+from protocol.recording.cast import CastError, Event, parse_size
 from protocol.sizes import format_size
 from protocol.table import escape_text
 
 Size = tuple[int, int]
-# A line about the terminals' sizes stands so long, in seconds.
+# A line about the terminals' sizes, or about who joined or left, stands so long, in seconds.
 NOTE_TIME = 3.0
 # The same of where a key has led, or how fast it goes now.
 PLACE_TIME = 1.5
@@ -137,6 +137,12 @@ def describe_misfit(recorded: Size | None, terminal: Size | None) -> str:
         f" the session's terminal is {recorded[0]} by {recorded[1]} now, and this one {terminal[0]} by {terminal[1]}: "
         "what is shown may look broken until you enlarge it "
     )
+
+
+def describe_party(event: Event) -> str:
+    """Return the line for somebody who sees another one join a session, or leave it; nothing for other events."""
+    did = {"j": "joined", "l": "left"}.get(event.code)
+    return f" {escape_text(event.data)} {did} " if did else ""
 
 
 def describe_exit(said: str) -> str:

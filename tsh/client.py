@@ -13,17 +13,15 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import asyncssh
 
 from protocol import limits
 from protocol.addresses import join_address
 from protocol.certificates import proxy_principal
-from protocol.ssh.algorithms import offered
+from protocol.ssh.caller import Caller, client_options, describe_loss
 from protocol.ssh.certificate import key_blob
-from protocol.ssh.host_key import ExpectedHost, HostKeyCheck
-from protocol.ssh.packets import hasten
+from protocol.ssh.host_key import ExpectedHost
 from protocol.ssh.tunnel import Tunnel
 from protocol.table import escape_text
 from tsh.certificate import read_certificate
@@ -34,34 +32,9 @@ FAILED = 255  # OpenSSH's exit status for its own failures
 WINDOW = 2 * 1024 * 1024
 PACKET = 32 * 1024
 
-_REASON_MAX = 1000  # characters
-_OURS = "Skerry: "  # begins what a node's agent says to whom it turns away
-_HOST_KEYS = ["ssh-ed25519-cert-v01@openssh.com"]  # every host has a certificate, and every host key is Ed25519
 
-
-class _Caller(asyncssh.SSHClient):
-    """Has the host key judged in the library's place, and keeps the words with which the other end said goodbye.
-
-    Attributes:
-        denial: why the other end lets nobody in, where it says so: a lock. Empty where it does not.
-    """
-
-    def __init__(self, expected: ExpectedHost) -> None:
-        self.check = HostKeyCheck(expected, lambda: datetime.now(UTC))
-        self.farewell = ""
-        self.denial = ""
-
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        hasten(conn)
-        self.check.guard(conn)
-
-    def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002 - the library's signature
-        if msg.startswith(_OURS):  # others greet everybody
-            self.denial = escape_text(msg[len(_OURS) : _REASON_MAX].strip())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, asyncssh.DisconnectError) and not isinstance(exc, asyncssh.ConnectionLost):
-            self.farewell = escape_text(exc.reason.partition("; retry-after:")[0])  # what follows is for agents
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Client:
@@ -81,19 +54,7 @@ class Client:
             raise TshError(
                 f"the keys under {keys.private.parent} are damaged; log in: {profile.login_command} --ttl=12h"
             ) from err
-        self._options: dict[str, Any] = {
-            "config": None,
-            "known_hosts": ([], [], []),  # nobody, should our own judgement ever not be asked
-            "client_keys": [(key, certificate)],
-            "agent_path": None,
-            "gss_host": None,
-            "x509_trusted_certs": None,
-            "preferred_auth": "publickey",
-            "login_timeout": limits.SSH_LOGIN_GRACE.total_seconds(),
-            **offered(),
-            "server_host_key_algs": _HOST_KEYS,
-            "compression_algs": None,
-        }
+        self._options = client_options(key, certificate)
 
     def _log_in_again(self) -> str:
         """Return what to type, and see to it that it does what it says although the certificate's life is not over."""
@@ -105,7 +66,7 @@ class Client:
         """Connect to the proxy. Raises `TshError`."""
         profile = self._profile
         address = join_address(profile.ssh_host, profile.ssh_port)
-        client = _Caller(ExpectedHost(proxy_principal(profile.cluster), "proxy", self._authorities))
+        client = Caller(ExpectedHost(proxy_principal(profile.cluster), "proxy", self._authorities), _now)
         try:
             connection = await asyncssh.connect(
                 profile.ssh_host,
@@ -129,7 +90,7 @@ class Client:
         finally:
             connection.close()
 
-    def _explain_proxy(self, client: _Caller, address: str, err: Exception) -> str:
+    def _explain_proxy(self, client: Caller, address: str, err: Exception) -> str:
         if client.check.refused:
             return (
                 f"the proxy at {address} did not prove to be that of cluster {self._profile.cluster}: "
@@ -163,7 +124,7 @@ class Client:
         Raises:
             TshError: the proxy or the node refused, or the connection went.
         """
-        client = _Caller(ExpectedHost(host, "node", self._authorities))
+        client = Caller(ExpectedHost(host, "node", self._authorities), _now)
         try:
             connection = await asyncio.wait_for(
                 asyncssh.connect(
@@ -201,7 +162,7 @@ class Client:
         Raises:
             TshError: it is not reached, is another node, or refuses.
         """
-        client = _Caller(ExpectedHost(host, "node", self._authorities))
+        client = Caller(ExpectedHost(host, "node", self._authorities), _now)
         try:
             connection = await asyncssh.connect(
                 host,
@@ -221,7 +182,7 @@ class Client:
         finally:
             connection.close()
 
-    def _explain_direct(self, client: _Caller, host: str, login: str, where: str, err: Exception) -> str:
+    def _explain_direct(self, client: Caller, host: str, login: str, where: str, err: Exception) -> str:
         if client.check.refused:
             return (
                 f'what answers at {where} did not prove to be "{host}" of cluster {self._profile.cluster}: '
@@ -242,7 +203,7 @@ class Client:
         )
 
 
-def _explain_node(client: _Caller, name: str, login: str, err: Exception) -> str:
+def _explain_node(client: Caller, name: str, login: str, err: Exception) -> str:
     if isinstance(err, asyncssh.ChannelOpenError):
         return escape_text(err.reason, keep="\n").strip() or f"the proxy did not open {name}"
     if client.check.refused:
@@ -255,21 +216,6 @@ def _explain_node(client: _Caller, name: str, login: str, err: Exception) -> str
     return f"Connection to {name} lost: {describe_loss(err)}"
 
 
-def _explain_denial(client: _Caller, login: str, name: str) -> str:
+def _explain_denial(client: Caller, login: str, name: str) -> str:
     reason = f": {client.denial}" if client.denial else ""
     return f"access denied to {login} connecting to {name}{reason}"
-
-
-def describe_loss(err: BaseException | None) -> str:
-    """Return in a person's words why a connection went."""
-    if err is None or str(err) == "Connection lost":  # the library's word for an end without a farewell
-        return "the other end closed it"
-    if isinstance(err, TimeoutError):
-        return "no answer in time"
-    if isinstance(err, ConnectionRefusedError):
-        return "nothing listens there"
-    if isinstance(err, asyncssh.DisconnectError):
-        return escape_text(err.reason) or "the other end closed it"
-    if isinstance(err, OSError):
-        return err.strerror or str(err) or type(err).__name__
-    return escape_text(str(err)) or type(err).__name__

@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 
 import asyncssh
 
-from tsh.client import FAILED, Client, describe_loss
+from protocol.ssh.caller import describe_loss
+from tsh.client import FAILED, Client
 from tsh.error import TshError
 from tsh.forward import Forward
 from tsh.plan import Journey, Stop

@@ -1,12 +1,14 @@
-"""What `tsh ssh` is to do, once all flags are weighed. Nothing here needs the SSH library."""
+"""What `tsh ssh` and `tsh join` are to do, once all flags are weighed. Nothing here needs the SSH library."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from protocol.joining import JoinMode
+    from protocol.names import SessionId
     from tsh.forward import Forward
 
 
@@ -24,6 +26,29 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Joining:
+    """Somebody's session that is to be joined.
+
+    Attributes:
+        session: its id.
+        mode: as what.
+        variables: the environment by which the node is asked for it.
+        help: what ``~?`` says besides, for a terminal that is raw.
+        farewell: what is said to who has left with ``~.``.
+        words: with which the node refuses, the same for everything.
+        advice: what to say then.
+    """
+
+    session: SessionId
+    mode: JoinMode
+    variables: Mapping[str, str]
+    help: bytes
+    farewell: str
+    words: bytes
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class Journey:
     """Where to go and what to do there.
 
@@ -38,6 +63,7 @@ class Journey:
         stops: one node; several run the command one after the other.
         login: the account on the nodes.
         direct: where the node's own door is, as the person said it; empty for the way through the proxy.
+        joining: the session that is joined; None for one of one's own.
     """
 
     command: str | None
@@ -50,3 +76,4 @@ class Journey:
     stops: Sequence[Stop] = ()
     login: str = ""
     direct: str = ""
+    joining: Joining | None = None

@@ -192,8 +192,16 @@ class Player:
             if wait > 0 or room <= 0:
                 return self._with_note(Step("".join(shown), wait), now)
             shown.append(self._pass(event))
+            self._tell_party(event, now)
             room -= len(event.data)
         return self._with_note(self._run_dry("".join(shown), now), now)
+
+    def _tell_party(self, event: Event, now: float) -> None:
+        """Say who has joined or left: a full-screen program soon draws over what the node wrote of it."""
+        if event.time > 0:  # that is when who began it came
+            said = caption.describe_party(event)
+            if said:
+                self._last_line.tell(said, now)
 
     def _wait_for(self, event: Event, now: float) -> float:
         if self.mode is not Mode.FOLLOWING:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from contextlib import ExitStack
 
 import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
 
-from tsh.client import FAILED, PACKET, WINDOW, describe_loss
+from protocol.ssh.caller import describe_loss
+from tsh.client import FAILED, PACKET, WINDOW
 from tsh.error import TshError
 from tsh.plan import Journey
 from tsh.stream import Sink, Source
 from tsh.terminal import HELP, Escape, EscapeReader, is_terminal, raw_terminal, terminal_modes, terminal_size
+from tsh.traces import Traces
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _DEFAULT_SIZE = (80, 24, 0, 0)
 _TYPED_MAX = 1024 * 1024
+_WORDS_MAX = 256  # of what a node says first, to whom it does not let join
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 # What the node is told of this side's settings when there is a terminal: what Debian's ssh sends.
 _SENT_ENVIRONMENT = ("LANG", "LC_")
@@ -32,6 +36,9 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def __init__(self, journey: Journey) -> None:
         # Several nodes cannot share one standard input: then each command finds it at its end.
         self._reads = journey.stdin and len(journey.stops) == 1
+        self._joining = journey.joining
+        self._traces = Traces() if journey.pty and is_terminal(_STDOUT) else None
+        self._begin = b""
         self._changed = asyncio.Event()
         self._out = Sink(_STDOUT, self._on_sink)
         self._err = Sink(_STDERR, self._on_sink)
@@ -39,7 +46,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._escapes = EscapeReader() if journey.pty and is_terminal(_STDIN) else None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._held = False
-        self._closed = False
+        self._closed = self._has_exited = False
         self.disconnect = False
         self.lost: Exception | None = None
         self.status: int | None = None
@@ -54,10 +61,14 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def session_started(self) -> None:
         if self._reads:
             self._source.start()
-        elif self._channel:
+        elif self._channel and not self._joining:  # who only watches has no input to end
             self._channel.write_eof()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._joining:
+            self._begin += data[: _WORDS_MAX - len(self._begin)]
+        if self._traces:
+            self._traces.see(data)
         sink = self._err if datatype == EXTENDED_DATA_STDERR else self._out
         sink.write(data)
         if sink.stalled and self._channel and not self._held:
@@ -69,6 +80,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
     def exit_status_received(self, status: int) -> None:
         self.status = status
+        self._has_exited = True
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002 - the library's
         self.status = 128 + _signal_number(signal)
@@ -107,7 +119,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
             if isinstance(piece, bytes):
                 self._channel.write(piece)
             elif piece is Escape.HELP:
-                self._err.write(HELP)
+                self._err.write(HELP + (self._joining.help if self._joining else b""))
             else:
                 self.disconnect = True
                 self._source.pause()
@@ -118,6 +130,12 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def broken(self) -> bool:
         """Whether nobody reads our output any more."""
         return bool(self._out.broken or self._err.broken)
+
+    @property
+    def advice(self) -> str:
+        """What to say to somebody whom the node did not let join; empty where there is nothing to say."""
+        refused = self._joining and self.status == FAILED and self._joining.words in self._begin
+        return self._joining.advice if self._joining and refused else ""
 
     def resize(self) -> None:
         size = terminal_size(_STDIN) or terminal_size(_STDOUT)
@@ -133,6 +151,9 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def close(self) -> None:
         self._closed = True
         self._source.pause()
+        # A program that goes on, or was cut off, has not put the terminal right.
+        if self._traces and (self._joining or not self._has_exited):
+            self._out.write(self._traces.undo())
         self._out.close()
         self._err.close()
 
@@ -144,7 +165,11 @@ def _signal_number(name: str) -> int:
         return 127  # a signal this system does not have
 
 
-def _sent_environment() -> dict[str | bytes, str | bytes]:
+def _environment(journey: Journey) -> dict[str | bytes, str | bytes]:
+    if journey.joining:
+        return dict(journey.joining.variables.items())
+    if not journey.pty:
+        return {}
     return {name: value for name, value in os.environ.items() if name.startswith(_SENT_ENVIRONMENT)}
 
 
@@ -170,7 +195,7 @@ async def run_session(connection: asyncssh.SSHClientConnection, name: str, journ
             await session.finished()
     finally:
         session.close()
-    return _outcome(session, name)
+    return _outcome(session, name, journey)
 
 
 async def _open(connection: asyncssh.SSHClientConnection, session: _Session, name: str, journey: Journey) -> None:
@@ -179,7 +204,7 @@ async def _open(connection: asyncssh.SSHClientConnection, session: _Session, nam
         await connection.create_session(
             lambda: session,
             journey.command,
-            env=_sent_environment() if journey.pty else {},
+            env=_environment(journey),
             request_pty="force" if journey.pty else False,
             term_type=os.environ.get("TERM", "xterm") if journey.pty else None,
             term_size=(terminal_size(terminal) or _DEFAULT_SIZE) if journey.pty else (),
@@ -194,11 +219,16 @@ async def _open(connection: asyncssh.SSHClientConnection, session: _Session, nam
         raise TshError(f"Connection to {name} lost: {describe_loss(err)}", FAILED) from err
 
 
-def _outcome(session: _Session, name: str) -> int:
+def _outcome(session: _Session, name: str, journey: Journey) -> int:
+    if session.disconnect and journey.joining:
+        sys.stderr.write(f"{journey.joining.farewell}\n")
+        return 0
     if session.disconnect:
         raise TshError(f"Connection to {name} closed.", FAILED)
     if session.broken:
         return _BROKEN_PIPE
+    if session.advice:
+        raise TshError(session.advice, FAILED)
     if session.status is not None:
         return session.status
     raise TshError(f"Connection to {name} lost: {describe_loss(session.lost)}", FAILED)

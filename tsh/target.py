@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from protocol import names
+from protocol.addresses import split_address
 from protocol.names import Labels, Login
+
+_NODE_PORT = 3022
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,18 @@ def parse_target(text: str) -> Target:
     if names.is_uuid(host):
         return Target(login, names.parse_node_id(host), {})
     return Target(login, names.parse_node_name(host), {})
+
+
+def parse_own_door(text: str) -> tuple[str, int]:
+    """Return host and port of a node's own door, as ``--direct HOST[:PORT]`` names it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, port = split_address(text, _NODE_PORT)
+    if not host or not port:
+        raise ValueError("should be HOST or HOST:PORT")
+    return host, port
 
 
 def choose_login(asked: Iterable[str | None], permitted: Sequence[str], local: str) -> str:

@@ -23,6 +23,7 @@ from protocol.version import __version__
 from tsh.error import NotSignedInError, TshError
 
 _PIECE = 256 * 1024
+_DONE = (http.client.OK, http.client.CREATED, http.client.NO_CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,13 @@ class DoorRefusedError(TshError):
 
     Attributes:
         code: the HTTP status.
+        field: what of what was asked has to be another; empty where it is not one thing.
     """
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, field: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class WebDoor:
         return f"https://{join_address(self.host, self.port)}"
 
     def ask(self, endpoint: Endpoint, body: object = None, token: str | None = None) -> object:
-        """Return the JSON value the door answers with.
+        """Return the JSON value the door answers with; None where it answers with no body, as after a removal.
 
         Args:
             endpoint: what is asked.
@@ -136,6 +139,8 @@ class WebDoor:
         """
         answer = self._exchange(endpoint, body, token)
         self._check(answer)
+        if answer.status == http.client.NO_CONTENT:
+            return None
         try:
             return decode(answer.body)
         except MessageError:
@@ -166,18 +171,19 @@ class WebDoor:
             self._kept = None
 
     def _check(self, answer: Answer) -> None:
-        if answer.status == http.client.OK:
+        if answer.status in _DONE:
             return
-        message = self._refusal(answer.status, answer.body)
+        reply = self._refusal(answer.status, answer.body)
         if answer.status == http.client.UNAUTHORIZED:
-            raise SignInRefusedError(message)
-        raise DoorRefusedError(message, answer.status)
+            raise SignInRefusedError(reply.message)
+        raise DoorRefusedError(reply.message, answer.status, reply.field)
 
-    def _refusal(self, status: int, data: bytes) -> str:
+    def _refusal(self, status: int, data: bytes) -> ErrorReply:
         try:
-            return escape_text(ErrorReply.from_dict(decode(data)).message)
+            reply = ErrorReply.from_dict(decode(data))
         except MessageError:
-            return f"{self.url} answered with HTTP status {status}; is this the Skerry web address?"
+            return ErrorReply(f"{self.url} answered with HTTP status {status}; is this the Skerry web address?")
+        return ErrorReply(escape_text(reply.message), reply.field)
 
     def _connection(self) -> http.client.HTTPSConnection:
         timeout = limits.HTTP_TIMEOUT.total_seconds()

@@ -32,7 +32,9 @@ def proxy(cluster: SimulatedProxy) -> SimulatedProxy:
     cluster.signed_out = False
     for memory in (cluster.refusals, cluster.impostors, cluster.requests, cluster.channels, cluster.traps):
         memory.clear()
+    cluster.sessions.clear()
     cluster.recordings.forget()
+    cluster.factors.forget()
     return cluster
 
 

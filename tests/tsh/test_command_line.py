@@ -10,7 +10,7 @@ import pytest
 from tests.harness.tsh_program import TIMEOUT, TshProgram
 
 COMMANDS = ["login", "logout", "status", "ls", "ssh", "recordings", "recordings ls", "play", "proxy"]
-COMMANDS += ["proxy ssh", "config", "version"]
+COMMANDS += ["proxy ssh", "config", "version", "sessions", "sessions ls", "join", "mfa", "mfa ls", "mfa add", "mfa rm"]
 
 
 def options_in_help(program: TshProgram, command: str) -> set[str]:
@@ -21,10 +21,10 @@ def options_in_help(program: TshProgram, command: str) -> set[str]:
 def test_flags_of_one_command_are_shown_there_alone(newcomer: TshProgram) -> None:
     shown = {command: options_in_help(newcomer, command) for command in COMMANDS}
     assert [command for command in COMMANDS if "--ttl" in shown[command]] == ["login"]
-    assert [command for command in COMMANDS if "--login" in shown[command]] == ["ssh"]
+    assert [command for command in COMMANDS if "--login" in shown[command]] == ["ssh", "join"]
 
 
-@pytest.mark.parametrize("command", ["", "recordings", "proxy"])
+@pytest.mark.parametrize("command", ["", "sessions", "recordings", "mfa", "proxy"])
 def test_no_line_of_a_list_of_commands_is_cut(newcomer: TshProgram, command: str) -> None:
     listed = newcomer.run(*command.split(), "--help").stdout.decode().partition("Commands:\n")[2].splitlines()
     assert listed

@@ -11,6 +11,7 @@ from typing import Literal
 import pexpect
 import pytest
 
+from protocol.names import parse_session_id
 from protocol.recording import cipher
 from protocol.recording.cast import Event
 from tests.harness.simulated_proxy import SimulatedProxy
@@ -271,3 +272,22 @@ def test_wrong_lines_are_refused(newcomer: TshProgram, line: list[str]) -> None:
     done = newcomer.run("play", *line)
     assert done.returncode == 2
     assert b"Usage: tsh play" in done.stderr
+
+
+def test_the_beginning_of_an_id_names_a_recording_where_only_one_begins_so(
+    proxy: SimulatedProxy, alice: TshProgram
+) -> None:
+    tape = encrypted()
+    proxy.recordings.show(tape)
+    done = alice.run("play", tape.session[:8].upper(), "--format=text")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, SHOWN, b"")
+    other = encrypted()
+    other.session = parse_session_id(tape.session[:8] + other.session[8:])
+    proxy.recordings.show(other)
+    done = alice.run("play", tape.session[:8], "--format=text")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert f"2 recordings begin with {tape.session[:8]}; name one by more of its ID:\n" in done.stderr.decode()
+    assert other.session in done.stderr.decode()
+    unknown = alice.run("play", "ffffffff-ffff")
+    assert unknown.returncode == 1
+    assert b"no recording that you may see begins with ffffffff-ffff; `tsh recordings ls`" in unknown.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.recording.cast import CastHeader, Event
 from tests.tsh.viewer import ListedReel, Viewer, numbers, on_terminal, output, player, seconds
-from tsh.caption import PLACE_TIME, QUIET
+from tsh.caption import NOTE_TIME, PLACE_TIME, QUIET
 from tsh.keyboard import Key
 
 
@@ -25,6 +25,27 @@ def test_a_key_says_where_it_led_and_how_fast_it_goes_while_it_plays() -> None:
     assert viewer.status() == " 00:09 / 01:00  2x "
     viewer.watch(until=viewer.now + PLACE_TIME)
     assert viewer.status() == ""
+
+
+def test_who_joins_and_leaves_is_told_for_a_while_and_who_began_is_not() -> None:
+    events = [Event(0, "j", "alice"), output(0, "a"), Event(1000, "j", "bob\x1b"), output(1000, "b")]
+    events += [Event(9000, "l", "alice"), output(9000, "c"), output(20_000, "d")]
+    viewer = on_terminal(ListedReel([events], length=20_000))
+    viewer.watch(until=0.9)
+    assert viewer.status() == ""
+    viewer.watch(until=1.1)
+    assert viewer.status() == " bob\\x1b joined "
+    viewer.watch(until=1.1 + NOTE_TIME)
+    assert viewer.status() == ""
+    viewer.watch(until=9.1)
+    assert viewer.status() == " alice left "
+    viewer.watch(until=20)
+    assert viewer.status() == ""
+
+
+def test_without_a_terminal_nobody_is_told_who_joined() -> None:
+    viewer = Viewer(player(ListedReel([[output(0, "a"), Event(1000, "j", "bob"), output(2000, "b")]])))
+    assert viewer.watch() == "ab"
 
 
 def test_who_follows_a_session_in_which_nothing_happens_is_told_once_what_is_awaited() -> None:

@@ -122,3 +122,25 @@ def test_lost_connection_restores_the_terminal(proxy: SimulatedProxy, shell: pex
     shell.expect_exact("Connection to web1 lost: ")
     assert finish(shell) == 255
     assert attributes(shell) == shell.before_raw
+
+
+@pytest.mark.parametrize("how", ["cut", "escape"])
+def test_a_full_screen_program_that_is_cut_off_leaves_the_terminal_as_it_was(
+    proxy: SimulatedProxy, shell: pexpect.spawn, how: str
+) -> None:
+    shell.sendline("printf '\\033[?1049h\\033[?25leditor'; exec cat")
+    shell.expect_exact("\x1b[?1049h\x1b[?25leditor")
+    if how == "cut":
+        proxy.drop_connections()
+    else:
+        shell.send("\r~.")
+    shell.expect_exact("\x1b[?25h")
+    shell.expect_exact("\x1b[?1049l")
+    assert finish(shell) == 255
+
+
+def test_a_program_that_ends_has_the_last_word(shell: pexpect.spawn) -> None:
+    shell.sendline("printf '\\033[1m'; echo las''t; exit 5")
+    shell.expect_exact("last\r\n")
+    assert finish(shell) == 5
+    assert shell.before == b""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from protocol import names
+from protocol.session_ids import is_beginning
 from protocol.table import escape_text
 from tsh.error import NotSignedInError, TshError
 from tsh.setting import Settings, connection_options, settings_of
@@ -60,6 +61,8 @@ def _read_speed(_ctx: click.Context, _parameter: click.Parameter, value: str) ->
 def command(ctx: click.Context, speed: float, skip_idle: bool, form: str, what: str) -> int:
     """Play a session's recording: one of the cluster's, by its ID, or a file (.cast, .skr).
 
+    At least the first 8 characters of an ID are enough, where no other recording's begins so.
+
     \b
     space        pause, and go on
     left, right  5 seconds back, or on
@@ -95,6 +98,8 @@ def _find(settings: Settings, what: str, *, keep: bool) -> tuple[Recording, bool
     if names.is_uuid(what):
         return _ask_for(settings, names.parse_session_id(what), keep=keep)
     path = Path(what)
+    if not path.exists() and is_beginning(what):
+        return _ask_for(settings, _named(settings, what.lower()), keep=keep)
     if not path.exists():
         raise TshError(
             f"cannot play {escape_text(what)!r}: there is no such file, and a recording's ID looks otherwise; "
@@ -103,6 +108,16 @@ def _find(settings: Settings, what: str, *, keep: bool) -> tuple[Recording, bool
     if not path.is_file():
         raise TshError(f"cannot play {escape_text(what)!r}: it is no file")
     return _open(settings, path), False
+
+
+def _named(settings: Settings, beginning: str) -> SessionId:
+    from tsh.archive import Archive
+
+    archive = Archive(settings)
+    try:
+        return archive.find(beginning)
+    finally:
+        archive.close()
 
 
 def _ask_for(settings: Settings, session: SessionId, *, keep: bool) -> tuple[Recording, bool]:

@@ -17,14 +17,13 @@ from protocol.table import escape_text
 from tsh.error import TshError
 from tsh.plan import Journey, Stop
 from tsh.setting import Settings, connection_options, login_option, settings_of
-from tsh.target import Target, choose_login, parse_target
+from tsh.target import Target, choose_login, parse_own_door, parse_target
 
 if TYPE_CHECKING:
     from tsh.forward import Forward
 
 _FAILED = 255  # OpenSSH's exit status for its own failures
 _STDIN = 0
-_NODE_PORT = 3022
 
 
 class _SshCommand(click.Command):
@@ -139,12 +138,9 @@ def _read_direct(text: str, port: int) -> tuple[str, int]:
     if port:
         raise click.BadParameter("say the port in --direct HOST:PORT", param_hint="-p")
     try:
-        host, door = split_address(text, _NODE_PORT)
+        return parse_own_door(text)
     except ValueError as err:
         raise click.BadParameter(str(err), param_hint="--direct") from None
-    if not host or not door:
-        raise click.BadParameter("should be HOST or HOST:PORT", param_hint="--direct")
-    return host, door
 
 
 def _read_forwards(specs: Sequence[str]) -> list[Forward]:
