@@ -27,11 +27,11 @@ from edge_agent.child import Children
 from edge_agent.clock import Clock, time_told
 from edge_agent.config import Settings
 from edge_agent.control import Control
+from edge_agent.house import House
 from edge_agent.identity import DataDirectory, Identity
 from edge_agent.join import JoinFailed, join
 from edge_agent.node import SPOOL, broker_address, reach
 from edge_agent.papers import Papers
-from edge_agent.party import House
 from edge_agent.policy.link import Event
 from edge_agent.presence import Presence
 from edge_agent.spool import Spool

@@ -18,7 +18,19 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import fleet, latency, memory, recording, report, startup, throughput
+from benchmarks import (
+    dashboard,
+    fleet,
+    insight,
+    joining,
+    latency,
+    memory,
+    recording,
+    report,
+    startup,
+    terminals,
+    throughput,
+)
 from benchmarks.pair import Row
 from benchmarks.program import ROOT, BenchError
 
@@ -41,6 +53,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "startup": startup,
     "recording": recording,
     "fleet": fleet,
+    "joining": joining,
+    "terminals": terminals,
+    "insight": insight,
+    "dashboard": dashboard,
 }
 
 
