@@ -13,8 +13,10 @@ import html.parser
 import http.client
 import json
 import os
+import pty
 import re
 import secrets
+import select
 import shlex
 import shutil
 import signal
@@ -22,9 +24,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import termios
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +42,7 @@ BIN = Path(sys.executable).parent
 HOME = ROOT / "var" / "demo"
 DEVICES = {"edge-1": "site=harbour", "edge-2": "site=lighthouse"}
 PORTS = {"web_listen_addr": 3080, "listen_addr": 3023, "tunnel_listen_addr": 3024, "auth": 3025, "mqtt": 8883}
-USER = "alice"
+USER, COLLEAGUE = "alice", "bob"
 PATIENCE = 60.0
 ENVIRONMENT = {**os.environ, "SKERRY_HOME": str(HOME / "tsh"), "PATH": f"{BIN}:{os.environ.get('PATH', '')}"}
 
@@ -58,7 +61,13 @@ def show(command: Sequence[str]) -> None:
     print(f"$ {shlex.join(command)}", flush=True)
 
 
-def run(command: Sequence[str], answers: Sequence[str] = (), *, is_refused: bool = False) -> str:
+def run(
+    command: Sequence[str],
+    answers: Sequence[str] = (),
+    *,
+    is_refused: bool = False,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> str:
     """Print a command, run it, print what it says, and return that.
 
     `answers` are typed at its prompts. `is_refused`: it is to fail, and to say why.
@@ -67,7 +76,7 @@ def run(command: Sequence[str], answers: Sequence[str] = (), *, is_refused: bool
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=environment,
         input="".join(f"{answer}\n" for answer in answers) or None,
         stdin=None if answers else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -179,11 +188,10 @@ def accept_invite(link: str, anchors: str, password: str) -> str:
     return form.secret
 
 
-def enrol(tctl: Sequence[str], password: str) -> str:
-    """Make the user; return the secret of their one-time codes."""
-    say("The admin adds a user; the user opens the link, sets a password and scans the QR code.")
+def enrol(tctl: Sequence[str], user: str, roles: str, password: str) -> str:
+    """Make a user; return the secret of their one-time codes."""
     logins = ",".join(dict.fromkeys([getpass.getuser(), "root"]))
-    link = re.search(r"https://\S+", run([*tctl, "users", "add", USER, logins]))
+    link = re.search(r"https://\S+", run([*tctl, "users", "add", user, logins, f"--roles={roles}"]))
     if link is None:
         raise DemoError("tctl printed no link")
     anchors = (HOME / "controller" / "tls" / "web.crt").read_text(encoding="ascii")
@@ -284,6 +292,77 @@ def play_back(tctl: Sequence[str]) -> None:
     run([*tctl, "recordings", "verify", session])
 
 
+class Terminal:
+    """A person's terminal with one program on it."""
+
+    def __init__(self, stack: ExitStack, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        show(command)
+        self._ours, theirs = pty.openpty()
+        stack.callback(os.close, self._ours)
+        termios.tcsetwinsize(theirs, (24, 80))
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        stack.callback(end, self.process)
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._ours, text.encode())
+
+    def await_text(self, text: str) -> None:
+        """Wait until the terminal shows `text`."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown and time.monotonic() < deadline:
+            if select.select([self._ours], [], [], 0.2)[0]:
+                self.shown += _plain(os.read(self._ours, 65536).decode(errors="replace"))
+        if text not in self.shown:
+            raise DemoError(f"the terminal never showed {text!r}, but: {self.shown[-300:]!r}")
+
+
+def _plain(text: str) -> str:
+    """Return what was printed without what moves the cursor."""
+    return re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])", "", text).replace("\r\n", "\n").replace("\r", "")
+
+
+def work_together(stack: ExitStack, tctl: Sequence[str], fleet: Fleet) -> None:
+    """Have a colleague join a session, type in it and leave."""
+    say("Two people, one session: a colleague joins what the user does on a device, and types too.")
+    password = secrets.token_urlsafe(12)
+    secret = enrol(tctl, COLLEAGUE, "access", password)
+    colleague = {**ENVIRONMENT, "SKERRY_HOME": str(HOME / COLLEAGUE)}
+    login = ["tsh", "login", f"--proxy={fleet.controller}", f"--user={COLLEAGUE}", f"--ca-pin={fleet.pin}"]
+    run(login, [password, pyotp.TOTP(secret).at(int(time.time()) + 30)], environment=colleague)
+    first = Terminal(stack, ["tsh", "ssh", "-t", f"{getpass.getuser()}@edge-1", "env PS1='edge-1> ' sh"], ENVIRONMENT)
+    first.await_text("edge-1> ")
+    session = await_session("edge-1", colleague)
+    run(["tsh", "sessions", "ls"], environment=colleague)
+    second = Terminal(stack, ["tsh", "join", "--mode=peer", session], colleague)
+    first.await_text(f"{COLLEAGUE} joined")
+    second.await_text("edge-1> ")
+    second.type("echo two heads are $((1 + 1))\r")
+    first.await_text("two heads are 2")
+    second.type("\r~.")
+    first.await_text(f"{COLLEAGUE} left")
+    first.type("exit\r")
+    first.process.wait(PATIENCE)
+    print(f"On {USER}'s terminal:\n{first.shown}", flush=True)
+
+
+def await_session(node: str, environment: Mapping[str, str]) -> str:
+    """Wait until the session that goes on on a device is listed, and return its id."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        listing = ["tsh", "sessions", "ls", "--format=json"]
+        done = subprocess.run(listing, env=environment, capture_output=True, text=True, check=False)
+        for entry in json.loads(done.stdout) if done.returncode == 0 else []:
+            if entry["name"] == node:
+                return str(entry["session"])
+        time.sleep(0.2)
+    raise DemoError(f"the session on {node} is not listed after {PATIENCE:.0f} s: look into {HOME / node}.log")
+
+
 def go_offline_and_return(stack: ExitStack, tctl: Sequence[str], fleet: Fleet) -> None:
     """Kill an agent and start it again; show what people see of that."""
     say("A device goes away, and comes back: it needs no token any more.")
@@ -349,7 +428,8 @@ def live(stack: ExitStack, *, once: bool) -> None:
     print(wait_for(HOME / "controller.log", r"cluster \S+ is ready: \S+", "the start of the controller"))
     tctl = ["tctl", "-c", shown]
     password = secrets.token_urlsafe(12)
-    secret = enrol(tctl, password)
+    say("The admin adds a user; the user opens the link, sets a password and scans the QR code.")
+    secret = enrol(tctl, USER, "access,admin", password)
     fleet = start_devices(stack, tctl)
     say("The user signs in with password and one-time code, looks around, and works on a device.")
     # The code of this half minute was spent on the invite; a person waits for the next, which is good already.
@@ -360,6 +440,7 @@ def live(stack: ExitStack, *, once: bool) -> None:
     run(["tsh", "ssh", f"{getpass.getuser()}@site=lighthouse", "echo hello from $SSH_SKERRY_NODE_NAME"])
     run(["tsh", "status"])
     play_back(tctl)
+    work_together(stack, tctl, fleet)
     go_offline_and_return(stack, tctl, fleet)
     lock_out(stack, tctl)
     say("The admin's view of it all. The audit log has it, too, each line chained to the one before.")
@@ -369,7 +450,15 @@ def live(stack: ExitStack, *, once: bool) -> None:
     if once:
         say("That was the whole road. Without --once the demonstration goes on, with a dashboard to look at.")
     else:
+        leave_at_work(stack)
         farewell(fleet.controller, password, secret)
+
+
+def leave_at_work(stack: ExitStack) -> None:
+    """Leave a session open, for people to watch and to join in the browser."""
+    say("A session that stays open, to be watched and joined.")
+    command = "while :; do date; sleep 5; done"
+    start(stack, ["tsh", "ssh", "-t", f"{getpass.getuser()}@edge-2", command], HOME / "at-work.log")
 
 
 def farewell(controller: str, password: str, secret: str) -> None:
@@ -381,6 +470,13 @@ def farewell(controller: str, password: str, secret: str) -> None:
     print(f"  User:        {USER}")
     print(f"  Password:    {password}")
     print(f"  TOTP secret: {secret}")
+    print(
+        "  To be seen:  the devices and how they are, a terminal on each (Nodes, Connect), a session to watch or join"
+    )
+    print(
+        "               (Sessions), what was done so far, played back (Recordings), who did it (Audit), a third device"
+    )
+    print("               to add (Add a device)")
     print(f"\n  In another terminal: export SKERRY_HOME={HOME / 'tsh'} PATH={BIN}:$PATH; tsh ssh edge-1", flush=True)
 
 

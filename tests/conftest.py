@@ -6,10 +6,14 @@ import signal
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import expect
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("skerry", deadline=None)
 settings.load_profile("skerry")
+
+# What a page is to show is waited for as long as a loaded machine may take, in whatever order the tests run.
+expect.set_options(timeout=60_000)
 
 # Run in the background, or under nohup, the suite would hand on that these are ignored.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

@@ -14,7 +14,7 @@ from tests.architecture.source import PROGRAMS, ROOT, imported, modules
 # Each third-party library, and where alone it may be imported: the packages or modules that own it.
 OWNERS: dict[str, set[str]] = {
     "argon2": {"controller.accounts.passwords"},
-    "asyncssh": {"protocol.ssh", "controller.proxy", "edge_agent", "tsh"},
+    "asyncssh": {"protocol.ssh", "controller.proxy", "controller.web.hall", "edge_agent", "tsh"},
     "click": {
         "controller.cli",
         "controller.command_line",
@@ -46,6 +46,7 @@ OWNERS: dict[str, set[str]] = {
     "pyotp": {"controller.accounts.codes"},
     "segno": {"controller.web"},
     "tinydb": {"controller.store"},
+    "websockets": {"controller.web.hall"},
     "werkzeug": {"controller.web"},  # Flask's own
     "yaml": {"protocol.form"},
     "zstandard": {"protocol.recording.frame"},

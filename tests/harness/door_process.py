@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +14,22 @@ from typing import Any
 from controller.https.serve import ServerSettings, TlsFiles, serve
 from controller.log import set_up_log
 
+RELEASED = threading.Event()
+
 
 def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Answer with what was understood of the request; ``/big`` with 8 MiB, ``/broken`` with a fault."""
+    """Answer with what was understood of the request; ``/big`` with 8 MiB, ``/broken`` with a fault.
+
+    ``/long`` is made while it is read: 64 MiB, or with ``/long/broken`` a fault in the middle. ``/hold`` is answered
+    when somebody asks for ``/release``.
+    """
+    if environ["PATH_INFO"].startswith("/long"):
+        return long(environ, start_response)
+    if environ["PATH_INFO"] == "/hold":
+        logging.getLogger("test").info("holding")
+        RELEASED.wait(120)
+    if environ["PATH_INFO"] == "/release":
+        RELEASED.set()
     if environ["PATH_INFO"] == "/broken":
         raise RuntimeError("insecure detail that no peer may read")
     body = environ["wsgi.input"].read()
@@ -30,6 +44,18 @@ def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
     answer = b"x" * (8 << 20) if environ["PATH_INFO"] == "/big" else json.dumps(said).encode()
     start_response("200 OK", [("Content-Length", str(len(answer))), ("Content-Type", "application/json")])
     return [answer]
+
+
+def long(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Yield numbered pieces of 64 KiB, without saying beforehand how many."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    try:
+        for number in range(1024):
+            if number == 512 and environ["PATH_INFO"] == "/long/broken":
+                raise RuntimeError("insecure detail that no peer may read")
+            yield number.to_bytes(8, "big") * (8 << 10)
+    finally:
+        logging.getLogger("test").info("the long answer is closed")
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from edge_agent.child import Children
 from edge_agent.clock import Clock, uptime_milliseconds
 from edge_agent.config import Settings
 from edge_agent.control import Control
+from edge_agent.house import House
 from edge_agent.identity import DataDirectory, Identity, generate_keys
 from edge_agent.join import make_request
 from edge_agent.papers import Papers
-from edge_agent.party import House
 from edge_agent.session_audit import Report
 from edge_agent.ssh_server import NodeServer
 from edge_agent.studio import Studio
@@ -26,6 +26,8 @@ from protocol.events import EventKind, Json
 from protocol.names import parse_node_name, parse_token
 from protocol.secret import Secret
 from tests.harness.simulated_controller import TOKEN, Person, SimulatedController
+
+_LAST = 10.0
 
 
 def joined_identity(controller: SimulatedController, directory: Path) -> Identity:
@@ -44,6 +46,16 @@ def joined_identity(controller: SimulatedController, directory: Path) -> Identit
 
 def _report_nowhere(kind: EventKind, fields: Mapping[str, Json]) -> None:
     """Take an event that this test does not ask about."""
+
+
+async def _wait_for_the_end(node: NodeServer, children: Children) -> None:
+    """Have sessions end, and wait for their programs: whoever watches them is about to go."""
+    if node.sessions:
+        await node.drain("the test is over", _LAST)
+    with contextlib.suppress(TimeoutError):  # some go on, as under nohup
+        async with asyncio.timeout(_LAST):
+            while children._watched:  # noqa: ASYNC110 - it sets no event
+                await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +103,7 @@ async def inner_door(
     finally:
         server.close()
         await server.wait_closed()
+        await _wait_for_the_end(node, children)
         children.close()
 
 

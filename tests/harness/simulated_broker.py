@@ -27,6 +27,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from controller.broker.mosquitto import find_mosquitto
 from protocol import topics
+from protocol.live_sessions import LiveSessions
 from protocol.names import NodeId
 from protocol.presences import Beat, NodeState
 from tests.harness.simulated_controller import TlsAuthority
@@ -52,11 +53,12 @@ user controller
 topic readwrite #
 pattern write n/%u/s
 pattern write n/%u/b
+pattern write n/%u/l
 pattern read c/policy
 pattern read c/pulse
 pattern read c/n/%u
 """
-_WAIT = 20.0
+_WAIT = 60.0
 R = TypeVar("R")
 
 
@@ -66,6 +68,7 @@ class Heard:
 
     states: list[tuple[NodeId, NodeState]] = field(default_factory=list)
     beats: list[tuple[NodeId, Beat, int]] = field(default_factory=list)
+    live: list[tuple[NodeId, LiveSessions]] = field(default_factory=list)
 
 
 class SimulatedBroker:
@@ -175,7 +178,9 @@ class SimulatedBroker:
         client.tls_insecure_set(True)
         client.on_message = lambda _client, _data, message: self._take(message)
         subscribed = threading.Event()
-        client.on_connect = lambda client, *_: client.subscribe([(topics.ALL_STATES, 1), (topics.ALL_BEATS, 0)])
+        client.on_connect = lambda client, *_: client.subscribe(
+            [(topics.ALL_STATES, 1), (topics.ALL_BEATS, 0), (topics.ALL_LIVE, 1)]
+        )
         client.on_subscribe = lambda *_: subscribed.set()
         deadline = time.monotonic() + _WAIT
         while True:
@@ -201,6 +206,8 @@ class SimulatedBroker:
         with self._condition:
             if found.word == "state":
                 self.heard.states.append((found.node_id, NodeState.decode(bytes(message.payload))))
+            elif found.word == "live":
+                self.heard.live.append((found.node_id, LiveSessions.decode(bytes(message.payload))))
             else:
                 self.heard.beats.append((found.node_id, Beat.decode(bytes(message.payload)), len(message.payload)))
             self._condition.notify_all()
@@ -222,6 +229,15 @@ class SimulatedBroker:
             return next((state for state in states if state.farewell == farewell), None)
 
         return self.wait_for(look, f"{node_id} to say {farewell}", timeout)
+
+    def wait_for_live(self, node_id: str, good: Callable[[LiveSessions], bool], *, since: int = 0) -> LiveSessions:
+        """Return the first good message about live sessions of this node after the first `since` of them."""
+
+        def look() -> LiveSessions | None:
+            told = (live for node, live in self.heard.live[since:] if node == node_id)
+            return next((live for live in told if good(live)), None)
+
+        return self.wait_for(look, f"the live sessions of {node_id}")
 
     def wait_for_beat(
         self, node_id: str, good: Callable[[Beat], bool] = lambda _: True, *, since: int = 0, timeout: float = _WAIT

@@ -61,7 +61,7 @@ CLUSTER = ClusterName("simulated")
 RECORDING_KEY_ID = "00000000-0000-4000-8000-00000000000a"
 TOKEN = "insecure-test-token-0123456789"
 _PEM = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-_WAIT = 15.0
+_WAIT = 60.0
 R = TypeVar("R")
 
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol import names
 from protocol.certificates import UserIdentity, judge_user_certificate, node_order, proxy_order, user_order
+from protocol.fleet_sessions import SessionEntry, SessionList
 from protocol.messages import ErrorReply, NodeEntry, NodeList, NodeStatus, Ping, SignInReply, SignInRequest
 from protocol.names import Login, NodeId, NodeName, RoleName
 from protocol.pins import certificate_pin
@@ -34,6 +35,7 @@ from protocol.ssh.certificate import key_blob
 from protocol.ssh.gate import Gate
 from tests.harness.empty_home import with_empty_homes
 from tests.harness.simulated_authority import SshAuthority, WebAuthority, private_pem, public_line
+from tests.harness.simulated_factors import FACTORS, SimulatedFactors
 from tests.harness.simulated_recordings import SimulatedRecordings
 
 CLUSTER = names.parse_cluster_name("harbour")
@@ -46,7 +48,11 @@ UNIFORM = "invalid username, password or second factor"
 
 @dataclass
 class SimulatedNode:
-    """One node: its names, its labels, and who it proves to be."""
+    """One node: its names, its labels, and who it proves to be.
+
+    Attributes:
+        port: where a server listens that is asked in sshd's place; None where there is none.
+    """
 
     node_id: NodeId
     name: NodeName
@@ -54,6 +60,7 @@ class SimulatedNode:
     config: Path
     environment: dict[str, str]
     status: NodeStatus = "unknown"
+    port: int | None = None
 
     def entry(self) -> NodeEntry:
         return NodeEntry(self.node_id, self.name, "⟵ Tunnel", self.labels, self.status, SINCE)
@@ -71,6 +78,8 @@ class SimulatedProxy:
         channels: what the client door was asked to open.
         traps: names on which it drops the connection instead of answering.
         recordings: the recordings that the web door shows.
+        sessions: the sessions that it says are going on.
+        factors: the second factors of the person.
         further_anchors: what follows its own authority in the bundle that the web door hands out, PEM.
     """
 
@@ -86,6 +95,8 @@ class SimulatedProxy:
     signed_out: bool = False
     further_anchors: str = ""
     recordings: SimulatedRecordings = field(default_factory=SimulatedRecordings)
+    sessions: list[SessionEntry] = field(default_factory=list)
+    factors: SimulatedFactors = field(default_factory=SimulatedFactors)
 
     def __post_init__(self) -> None:
         self.user_ca, self.host_ca = SshAuthority(), SshAuthority()
@@ -183,8 +194,18 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
             self._answer(200, {"anchors": proxy.web_ca.pem + proxy.further_anchors})
         elif self.path == "/v1/nodes" and self._signed_in():
             self._answer(200, NodeList(tuple(node.entry() for node in proxy.nodes)).to_dict())
+        elif self.path == "/v1/sessions" and self._signed_in():
+            self._answer(200, SessionList(tuple(proxy.sessions)).to_dict())
         elif self.path.startswith("/v1/recordings") and self._signed_in():
             self._answer_for_recordings()
+        elif self.path.startswith(FACTORS) and self._signed_in():
+            self._send(*proxy.factors.answer("GET", self.path, b""))
+
+    def do_DELETE(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.proxy.requests.append(("DELETE", self.path, body))
+        if self._signed_in():
+            self._send(*self.proxy.factors.answer("DELETE", self.path, body))
 
     def do_POST(self) -> None:
         proxy = self.proxy
@@ -198,6 +219,8 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
             self._answer(200, {})
         elif self.path.startswith("/v1/recordings") and self._signed_in():
             self._answer_for_recordings()
+        elif self.path.startswith(FACTORS) and self._signed_in():
+            self._send(*proxy.factors.answer("POST", self.path, body))
 
     def _answer_for_recordings(self) -> None:
         reply = self.proxy.recordings.answer(self.command, self.path)
@@ -224,9 +247,15 @@ class _WebDoor(http.server.BaseHTTPRequestHandler):
 
 
 class _NodeChannel(asyncssh.SSHTCPSession[bytes], asyncio.Protocol):
-    """One channel, relayed to an sshd of its own over a socket pair."""
+    """One channel, relayed to an sshd of its own over a socket pair, or to the node's own server."""
 
     def __init__(self, node: SimulatedNode) -> None:
+        self._sshd: subprocess.Popen[bytes] | None = None
+        self._socket = socket.create_connection(("127.0.0.1", node.port)) if node.port else self._start_sshd(node)
+        self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def _start_sshd(self, node: SimulatedNode) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
             self._sshd = subprocess.Popen(
@@ -236,9 +265,7 @@ class _NodeChannel(asyncssh.SSHTCPSession[bytes], asyncio.Protocol):
                 stderr=subprocess.DEVNULL,
                 env=os.environ | node.environment,
             )
-        self._socket = ours
-        self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
-        self._transport: asyncio.Transport | None = None
+        return ours
 
     def connection_made(self, side: object) -> None:
         if isinstance(side, asyncssh.SSHTCPChannel):
@@ -272,7 +299,8 @@ class _NodeChannel(asyncssh.SSHTCPSession[bytes], asyncio.Protocol):
             self._transport.close()
         if self._channel:
             self._channel.close()
-        threading.Thread(target=self._sshd.wait, daemon=True).start()
+        if self._sshd:
+            threading.Thread(target=self._sshd.wait, daemon=True).start()
 
 
 class _ClientDoor(asyncssh.SSHServer):

@@ -27,7 +27,7 @@ def demo(folder: Path, *arguments: str) -> RunningProgram:
 
 def test_demonstration_ends_by_itself_and_shows_every_command_before_its_output(tmp_path: Path) -> None:
     program = demo(tmp_path, "--once")
-    assert program.await_end(110) == 0, program.log()
+    assert program.await_end(150) == 0, program.log()
     log = program.log()
     commands = [
         "controller start",
@@ -40,6 +40,9 @@ def test_demonstration_ends_by_itself_and_shows_every_command_before_its_output(
         "tsh recordings ls",
         "tsh play ",
         "tctl -c var/demo/controller.yaml recordings verify ",
+        "tctl -c var/demo/controller.yaml users add bob ",
+        "tsh sessions ls",
+        "tsh join --mode=peer ",
         "kill -9 ",
         "tctl -c var/demo/controller.yaml lock --user=alice ",
         "tctl -c var/demo/controller.yaml locks ls",
@@ -52,6 +55,9 @@ def test_demonstration_ends_by_itself_and_shows_every_command_before_its_output(
     assert "edge-1    ⟵ Tunnel site=harbour\n" in log
     assert "hello from edge-2\n" in log
     assert "The audit log is intact" in log
+    assert "bob joined as peer (2 here)" in log
+    assert "two heads are 2" in log
+    assert "bob left" in log
     parts = dict(zip(commands, (log[begin:end] for begin, end in pairwise([*places, len(log)])), strict=True))
     assert "User ID    : alice" in parts["tsh play "]
     verified = parts["tctl -c var/demo/controller.yaml recordings verify "]
