@@ -19,6 +19,7 @@ BIN := $(VENV)/bin
 ASSETS := controller/web/static/vendor/.built
 FRONTEND := controller/web/frontend
 TUS_JS := tests/controller/api/tus-js
+AXE := tests/system/dashboard/axe
 
 help:
 	@sed -n '2,10s/^# \?//p' Makefile
@@ -27,7 +28,7 @@ demo: $(VENV)/.controller $(ASSETS)
 	@scripts/packages demo
 	@exec $(BIN)/python scripts/demo.py $(ARGS)
 
-test: $(VENV)/.dev $(ASSETS) $(TUS_JS)/node_modules/.built
+test: $(VENV)/.dev $(ASSETS) $(TUS_JS)/node_modules/.built $(AXE)/node_modules/.built
 	@scripts/packages test
 	@PYTHON=$(BIN)/python scripts/test $(ARGS)
 
@@ -44,7 +45,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(ASSETS)
 	@scripts/packages bench
 	@$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
@@ -59,6 +60,12 @@ $(ASSETS): $(FRONTEND)/package.json $(FRONTEND)/package-lock.json $(FRONTEND)/bu
 $(TUS_JS)/node_modules/.built: $(TUS_JS)/package.json $(TUS_JS)/package-lock.json $(TUS_JS)/.npmrc
 	@scripts/packages assets
 	cd $(TUS_JS) && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+# axe-core, which looks for accessibility faults in the dashboard's pages.
+$(AXE)/node_modules/.built: $(AXE)/package.json $(AXE)/package-lock.json $(AXE)/.npmrc
+	@scripts/packages assets
+	cd $(AXE) && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 # The virtual environment, in two sizes: what runs the programs, and what tests them too.
@@ -86,4 +93,4 @@ wheel: $(VENV)/.dev $(ASSETS)
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules $(TUS_JS)/node_modules
+	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules $(TUS_JS)/node_modules $(AXE)/node_modules
