@@ -60,6 +60,8 @@ SENTENCES: Mapping[str, str] = {
     "SK046W": "The broker went down: {error}",
     "SK047I": "The broker is up again[, down since {down_since}]",
     "SK020I": "The cluster {cluster_name} was made",
+    "SK050I": "{user} made a backup of the controller: {path}",
+    "SK051W": "{user} put the controller back from a backup of {made}: what was done since is not in this log",
     "SK021W": "The audit log {file} was mended: a crash had left {bytes} bytes of a line",
     "T2010I": "{user} connected to {server_hostname} from {addr.remote}",
     "T1006W": "{user} was not let through[ to {target}] from {addr.remote}: {reason}",

@@ -100,6 +100,9 @@ PRESENCE_REFUSED = _kind("presence.refused", "SK045W", "server_id success error"
 BROKER_DOWN = _kind("broker.down", "SK046W", "error")
 BROKER_UP = _kind("broker.up", "SK047I", "", "down_since")
 CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
+# All that the controller needs to go on elsewhere was copied; and a controller goes on from such a copy.
+CONTROLLER_BACKUP = _kind("controller.backup", "SK050I", "user path recordings")
+CONTROLLER_RESTORE = _kind("controller.restore", "SK051W", "user made")
 # A crash in the middle of a write left part of a line. It was ended where it was, and stands before this event.
 AUDIT_RECOVERED = _kind("audit.recovered", "SK021W", "file bytes after")
 SESSION_CONNECT = _kind("session.connect", "T2010I", "user server_id server_hostname addr.remote", "target")

@@ -160,17 +160,20 @@ class MadeJoinToken:
         entry: how it is listed.
         controller: ``HOST:PORT`` to give to the device.
         ca_pins: how the device knows the controller.
+        install: the line that installs the agent on a device and joins it, the token included.
     """
 
     text: Secret[TokenText]
     entry: JoinTokenEntry
     controller: str
     ca_pins: tuple[str, ...]
+    install: Secret[str]
 
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object, the token included: for the wire alone."""
         whole_token: dict[str, Json] = {"token": self.text.reveal(), "shown_as": self.entry.token}
-        return self.entry.to_dict() | whole_token | {"controller": self.controller, "ca_pins": list(self.ca_pins)}
+        way_in: dict[str, Json] = {"controller": self.controller, "ca_pins": list(self.ca_pins)}
+        return self.entry.to_dict() | whole_token | way_in | {"install": self.install.reveal()}
 
     @classmethod
     def from_dict(cls, data: object) -> MadeJoinToken:
@@ -182,6 +185,7 @@ class MadeJoinToken:
             entry=JoinTokenEntry.from_dict({**dict(_object(data)), "token": shown}),
             controller=fields.take("controller", text),
             ca_pins=fields.take("ca_pins", list_of(text)),
+            install=Secret(fields.take("install", text)),
         )
 
 

@@ -39,6 +39,7 @@ def test_what_was_written_is_read_again() -> None:
         "shown_as": "****cdef",
         "controller": "skerry.example:3080",
         "ca_pins": ["sha256:x"],
+        "install": "curl … | sudo sh -s -- --token 0123456789abcdef",
     }
     assert MadeJoinToken.from_dict(made).to_dict() == made
     assert "0123456789abcdef" not in repr(MadeJoinToken.from_dict(made))
