@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from edge_agent.identity import DataDirectory, Identity
@@ -24,13 +25,19 @@ _log = logging.getLogger("skerry.agent")
 _PENDING_RETRY = limits.PENDING_RETRY.total_seconds()
 
 
-async def wait_for_approval(controller: tuple[str, int], identity: Identity, directory: DataDirectory) -> str | None:
+async def wait_for_approval(
+    controller: tuple[str, int],
+    identity: Identity,
+    directory: DataDirectory,
+    tell: Callable[[str], None] = lambda _: None,
+) -> str | None:
     """Wait until the node is approved and its certificates are in `directory`.
 
     Args:
         controller: host and port of the controller's web door.
         identity: of the node that waits.
         directory: where it is kept.
+        tell: called with what it waits for, or what keeps it from asking.
 
     Returns:
         Nothing where it is approved, why it never will be, or None when told to stop.
@@ -46,6 +53,7 @@ async def wait_for_approval(controller: tuple[str, int], identity: Identity, dir
             break
         if (problem := _settle(answer, identity, directory)) is not None:
             return problem
+        tell(_describe(answer, node_id))
         if not has_told:  # not before it is known that there is something to wait for
             _log.info("waiting for an administrator's approval: tctl nodes approve %s", node_id)
             has_told = True
@@ -89,6 +97,12 @@ def _settle(answer: dict[str, Any], identity: Identity, directory: DataDirectory
         case _:
             _log.warning("cannot ask whether this node is approved: %s", answer["text"])
     return None
+
+
+def _describe(answer: dict[str, Any], node_id: str) -> str:
+    if answer.get("fault") == "pending":
+        return f"waiting for an administrator's approval: tctl nodes approve {node_id}"
+    return f"cannot ask whether this node is approved: {answer.get('text', 'the disk would not have its certificates')}"
 
 
 def _wait(answer: dict[str, Any], failures: int) -> float:

@@ -7,7 +7,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import termios
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from edge_agent.accounts import Account
 from edge_agent.terminal_modes import apply_modes, set_size
+from edge_agent.threshold import Person, Threshold
 
 TerminalSize = tuple[int, int, int, int]
 _PIPE_SIZE = 256 * 1024
@@ -95,9 +95,14 @@ class Child:
 
 
 class Children:
-    """Watches programs and says when they have ended. One for an event loop."""
+    """Watches programs and says when they have ended. One for an event loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Attributes:
+        threshold: what programs that are run for somebody pass.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threshold: Threshold | None = None) -> None:
+        self.threshold = threshold or Threshold()
         self._loop = loop
         self._watched: dict[int, tuple[subprocess.Popen[bytes], Callable[[Ended], None]]] = {}
         # SIGCHLD rather than a pidfd: kernels before 5.3 are still at sea.
@@ -141,17 +146,19 @@ def _signal_name(number: int) -> str:
     return name if name in _NAMED else f"{name}@skerry"
 
 
-def spawn(program: Program) -> Child:
+def spawn(program: Program, threshold: Threshold) -> Child:
     """Start `program`. Raises `OSError`, also for what went wrong in the new process before it ran."""
-    return _spawn_on_terminal(program, program.terminal) if program.terminal else _spawn_on_pipes(program)
+    if program.terminal:
+        return _spawn_on_terminal(program, program.terminal, threshold)
+    return _spawn_on_pipes(program, threshold)
 
 
-def _spawn_on_pipes(program: Program) -> Child:
+def _spawn_on_pipes(program: Program, threshold: Threshold) -> Child:
     pairs: list[tuple[int, int]] = []
     try:
         pairs.extend(os.pipe2(os.O_CLOEXEC) for _ in range(3))
         (in_read, in_write), (out_read, out_write), (err_read, err_write) = pairs
-        process = _popen(program, in_read, out_write, err_write)
+        process = _cross(program, threshold, (in_read, out_write, err_write))
     except BaseException:
         _close(*(fd for pair in pairs for fd in pair))
         raise
@@ -164,14 +171,14 @@ def _spawn_on_pipes(program: Program) -> Child:
     return Child(process.pid, in_write, (out_read, err_read), None, process)
 
 
-def _spawn_on_terminal(program: Program, terminal: Terminal) -> Child:
+def _spawn_on_terminal(program: Program, terminal: Terminal, threshold: Threshold) -> Child:
     master, slave = os.openpty()
     try:
         _hand_over(slave, program.account)
         apply_modes(slave, terminal.modes)
         set_size(slave, terminal.size)
         path = os.ttyname(slave)
-        process = _popen(program, slave, slave, slave, {"SSH_TTY": path, "TERM": terminal.kind})
+        process = _cross(program, threshold, (slave, slave, slave), {"SSH_TTY": path, "TERM": terminal.kind})
     except BaseException:
         _close(master)
         raise
@@ -197,51 +204,40 @@ def _tty_group(otherwise: int) -> int:
         return otherwise
 
 
-def _popen(
-    program: Program, stdin: int, stdout: int, stderr: int, more: Mapping[str, str] | None = None
+def _cross(
+    program: Program, threshold: Threshold, streams: tuple[int, int, int], more: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     account = program.account
-    as_root = os.geteuid() == 0
-    return subprocess.Popen(
+    return threshold.cross(
         program.argv,
-        executable=program.path,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        cwd=program.directory,
-        env=dict(program.environment) | dict(more or {}),
-        umask=0o022,
-        start_new_session=True,
-        user=account.uid if as_root else None,
-        group=account.gid if as_root else None,
-        extra_groups=account.groups if as_root else None,
-        # A terminal becomes the controlling one only by a call made in the new process, after it leads a session
-        # and before it runs; posix_spawn cannot change the user. It is one system call, with everything imported.
-        preexec_fn=_take_terminal if more is not None else None,  # noqa: PLW1509 - see above
+        program.path,
+        person=Person(account.uid, account.gid, account.groups),
+        directory=program.directory,
+        environment=dict(program.environment) | dict(more or {}),
+        streams=streams,
+        on_terminal=more is not None,
     )
 
 
-def signal_as(account: Account, group: int, name: str) -> subprocess.Popen[bytes]:
+def signal_as(account: Account, group: int, name: str, threshold: Threshold) -> subprocess.Popen[bytes]:
     """Send a process group a signal with the rights of `account` and no others: the kernel decides. Raises `OSError`.
 
-    Of a group that a program of ours has started, members may have become another user's (`sudo`).
+    Of a group that a program of ours has started, members may have become another user's (`sudo`). What sends it
+    belongs to the user, who may look into it (proc(5), `/proc/PID/root`): so it leaves the sandbox as programs do.
     """
-    return subprocess.Popen(
-        ["/bin/sh", "-c", 'kill "-$1" "-$2"', "kill", name, str(group)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env={},
-        start_new_session=True,
-        user=account.uid,
-        group=account.gid,
-        extra_groups=account.groups,
-    )
-
-
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return threshold.cross(
+            ("/bin/sh", "-c", 'kill "-$1" "-$2"', "kill", name, str(group)),
+            "/bin/sh",
+            person=Person(account.uid, account.gid, account.groups),
+            directory="/",
+            environment={},
+            streams=(nothing, nothing, nothing),
+            on_terminal=False,
+        )
+    finally:
+        _close(nothing)
 
 
 def _close(*fds: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import platform
@@ -15,14 +16,34 @@ import click
 
 from protocol.version import __version__
 
+# Commands that are defined elsewhere, by the module that does it: it is imported when the command is asked for.
+_ELSEWHERE = {
+    "doctor": "edge_agent.operations.commands",
+    "install": "edge_agent.rollout.commands",
+    "remove": "edge_agent.rollout.commands",
+    "support-bundle": "edge_agent.operations.commands",
+    "upgrade": "edge_agent.rollout.commands",
+}
+
 
 class _Program(click.Group):
     """The command; whatever ends it is said in one manner."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command."""
+        if module := _ELSEWHERE.get(cmd_name):
+            command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
+            return command if isinstance(command, click.Command) else None
+        return super().get_command(ctx, cmd_name)
+
     def main(self, *arguments: Any, **options: Any) -> NoReturn:  # noqa: ANN401 - click's
         """Run it and exit."""
         try:
-            status = super().main(*arguments, **{**options, "standalone_mode": False})
+            status = super().main(*arguments, **{"prog_name": "edge-agent", **options, "standalone_mode": False})
         except click.ClickException as err:
             said = io.StringIO()
             err.show(said)
@@ -87,7 +108,7 @@ def start(  # noqa: PLR0913, PLR0917 - one argument for each option, as click ha
     rejoin: bool,
     debug: bool,
 ) -> None:
-    """Join the cluster, unless that is done, and serve until stopped."""
+    """Join the cluster, if need be, and serve until stopped."""
     from edge_agent.config import ConfigError, Options, load_settings
     from edge_agent.handover import HandoverError
     from edge_agent.identity import IdentityError
@@ -106,13 +127,68 @@ def start(  # noqa: PLR0913, PLR0917 - one argument for each option, as click ha
         _fail(str(err), 1)
 
 
+_WHOSE_DATA = click.option("--data-dir", metavar="DIR", help="Of the agent that runs on this directory.")
+_WHOSE_SETTINGS = click.option("-c", "--config", metavar="FILE", help="Of the agent that runs by these settings.")
+
+
 @program.command()
-def status() -> None:
-    """Inside a session: say whose it is, and its id."""
-    report = describe_session(os.environ)
-    if report is None:
-        _fail("not inside a Skerry session (SSH_SESSION_ID and SSH_SKERRY_USER are not set)", 1)
-    click.echo(report)
+@_WHOSE_DATA
+@_WHOSE_SETTINGS
+@click.option("--agent", is_flag=True, help="Tell of the agent also inside a session.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print the agent's.")
+def status(data_dir: str | None, config: str | None, agent: bool, form: str) -> None:
+    """Tell how the agent is doing; in a session: whose it is.
+
+    Exit status: 0 it is online, 3 it runs and is not online, 1 it does not run.
+    """
+    session = None if agent or form == "json" or data_dir else describe_session(os.environ)
+    if session is not None:
+        click.echo(session)
+        return
+    from edge_agent.inquiry import NOT_ONLINE, NOT_RUNNING, ONLINE, InquiryError, find_agent
+    from edge_agent.policy.status import report
+
+    try:
+        found = find_agent(data_dir, config)
+    except InquiryError as err:
+        _fail(str(err), NOT_RUNNING)
+    if found is None:
+        mend = "systemctl start skerry-agent; where the device has not joined: edge-agent install --help"
+        _fail(f"not inside a Skerry session, and no agent runs on this device: {mend}", NOT_RUNNING)
+    click.echo(found[0].encode().decode() if form == "json" else report(found[0]), nl=form != "json")
+    sys.exit(ONLINE if found[0].is_online else NOT_ONLINE)
+
+
+@program.group()
+def debug() -> None:
+    """Look into the running agent."""
+
+
+@debug.command(name="set-log-level")
+@click.argument("level", type=click.Choice(["DEBUG", "INFO", "WARN", "ERROR", "settings"], case_sensitive=False))
+@_WHOSE_DATA
+@_WHOSE_SETTINGS
+def set_log_level(level: str, data_dir: str | None, config: str | None) -> None:
+    """Have it log by LEVEL until it is started again; "settings": by edge_agent.yaml."""
+    from edge_agent.inquiry import InquiryError, set_severity
+
+    try:
+        click.echo(f"the agent logs what is {set_severity(level, data_dir, config).severity} and above")
+    except InquiryError as err:
+        _fail(str(err), 1)
+
+
+@debug.command(name="get-log-level")
+@_WHOSE_DATA
+@_WHOSE_SETTINGS
+def get_log_level(data_dir: str | None, config: str | None) -> None:
+    """Print the level by which it logs now."""
+    from edge_agent.inquiry import InquiryError, get_severity
+
+    try:
+        click.echo(get_severity(data_dir, config))
+    except InquiryError as err:
+        _fail(str(err), 1)
 
 
 @program.command()
@@ -123,10 +199,19 @@ def version() -> None:
 
 @program.command()
 @click.option("--controller", metavar="HOST:PORT", help="Fill in the controller's address.")
-def configure(controller: str | None) -> None:
+@click.option("--test", "tested", metavar="FILE", help="Print nothing, and only say whether FILE can be used.")
+def configure(controller: str | None, tested: str | None) -> None:
     """Print a commented edge_agent.yaml."""
-    from edge_agent.config import template
+    from edge_agent.config import ConfigError, Options, load_settings, template
 
+    if tested is not None:
+        from edge_agent.service import find_joined
+
+        try:
+            load_settings(Options(controller=controller, config=tested), euid=os.geteuid(), find_joined=find_joined)
+        except ConfigError as err:
+            _fail(str(err), 2)
+        return
     click.echo(template(controller) if controller else template(), nl=False)
 
 

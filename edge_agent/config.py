@@ -34,7 +34,7 @@ WEB_PORT = 3080
 NODE_PORT = 3022
 _CONFIG_MAX = 256 * 1024
 _HEARTBEAT = int(limits.HEARTBEAT_INTERVAL.total_seconds())
-_SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
+SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
 
 TEMPLATE = """\
 # edge_agent.yaml: settings of the Skerry agent. Command-line options win over this file.
@@ -98,6 +98,8 @@ class Settings:
         recording: what becomes of recordings on this device.
         listen: where the node's own door is, host and port; None for nowhere.
         heartbeat: seconds between two heartbeats.
+        severity: what is logged.
+        severity_file: the settings that may say otherwise later; None where the command line said it.
     """
 
     controller: Address
@@ -111,6 +113,7 @@ class Settings:
     recording: RecordingSettings = field(default_factory=RecordingSettings)
     listen: Address | None = None
     heartbeat: int = _HEARTBEAT
+    severity_file: Path | None = None
 
     @property
     def web_address(self) -> str:
@@ -163,7 +166,7 @@ def load_settings(
         ConfigError: a value is missing or wrong.
     """
     written, path = _settings_file(options.config, euid)
-    data_dir = Path(options.data_dir or written.get("data_dir") or default_data_dir(euid)).absolute()
+    data_dir = _data_dir(options, written, euid)
     joined = find_joined(data_dir)
     controller = _given(options.controller, "--controller", parse_controller) or written.get("controller")
     controller = controller or (joined.controller if joined else None)
@@ -186,7 +189,26 @@ def load_settings(
         recording=written.get("recording") or RecordingSettings(),
         listen=written.get("listen_addr"),
         heartbeat=written.get("heartbeat_interval") or _HEARTBEAT,
+        severity_file=None if options.debug else Path(path).absolute(),
     )
+
+
+def configured_data_dir(options: Options, euid: int) -> Path:
+    """Return where the agent that is started with `options` has its data. Raises `ConfigError`."""
+    return _data_dir(options, _settings_file(options.config, euid)[0], euid)
+
+
+def _data_dir(options: Options, written: Mapping[str, Any], euid: int) -> Path:
+    return Path(options.data_dir or written.get("data_dir") or default_data_dir(euid)).absolute()
+
+
+def read_severity(path: Path) -> str:
+    """Return what the settings say is to be logged; what goes without saying where there are none at `path`.
+
+    Raises:
+        ConfigError: they are there and cannot be used.
+    """
+    return str(_read_file(str(path)).get("severity", "INFO")) if path.exists() else "INFO"
 
 
 def default_data_dir(euid: int) -> str:
@@ -245,8 +267,8 @@ def _host() -> NodeName:
 
 def _severity(value: object) -> str:
     text = _text(value).upper().replace("WARNING", "WARN")
-    if text not in _SEVERITIES:
-        raise ValueError(f"should be one of {', '.join(_SEVERITIES)}")
+    if text not in SEVERITIES:
+        raise ValueError(f"should be one of {', '.join(SEVERITIES)}")
     return text
 
 

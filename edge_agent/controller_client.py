@@ -26,6 +26,9 @@ _TIMEOUT = limits.HTTP_TIMEOUT.total_seconds()
 _EXCHANGE_MAX = 3 * _TIMEOUT
 _ERROR_MAX = 64 * 1024
 _PIECE = 64 * 1024
+# What OpenSSL says of a certificate by an authority that is not trusted (X509_STORE_CTX_get_error(3)): a signature that
+# does not fit, as two keys of one authority bear its name; itself self-signed; so its chain; no issuer; no chain.
+_BY_ANOTHER = frozenset({7, 18, 19, 20, 21})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,8 @@ class _Exchange:
         try:
             return self._run()
         except ssl.SSLCertVerificationError as err:
-            raise UntrustedError(err.verify_message or str(err)) from None
+            is_by_another = err.verify_code in _BY_ANOTHER
+            raise UntrustedError(err.verify_message or str(err), is_by_another=is_by_another) from None
         except ssl.SSLError as err:
             reason = err.reason or str(err)
             fault = UntrustedError if _is_about_us(reason) else UnreachableError

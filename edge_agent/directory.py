@@ -1,4 +1,4 @@
-"""Having the disk keep which files a directory holds."""
+"""Files in directories: made where nobody has laid a link, and kept by the disk."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ def sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def open_anew(path: Path) -> int:
+    """Open a file to be written, its owner's alone, in place of what is there: a link is not followed.
+
+    Returns its descriptor. Raises `OSError`, also where somebody else puts something there meanwhile.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -8,7 +8,15 @@ class UnreachableError(Exception):
 
 
 class UntrustedError(Exception):
-    """The controller did not prove who it is, and nothing was said to it; or it would not have our certificate."""
+    """The controller did not prove who it is, and nothing was said to it; or it would not have our certificate.
+
+    Attributes:
+        is_by_another: whether its certificate is by another authority than those that are trusted.
+    """
+
+    def __init__(self, message: str, *, is_by_another: bool = False) -> None:
+        super().__init__(message)
+        self.is_by_another = is_by_another
 
 
 class RefusedError(Exception):

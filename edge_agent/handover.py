@@ -3,7 +3,7 @@
 What serves for months should not keep what was needed once: the libraries for command lines and YAML, and what joining
 takes, some 2.5 MiB. `execv` alone gives that back; process id, parent, standard streams and the command line that `ps`
 shows stay as they are. The settings cross in a file without a name, whose descriptor a variable tells. A join token
-crosses in no way.
+crosses in no way; an installation, which has yet to join by it, takes it across in such a file.
 """
 
 from __future__ import annotations
@@ -50,6 +50,25 @@ def begin_anew() -> NoReturn:
         raise HandoverError(f"cannot start {sys.executable} again: {err.strerror}; is it still installed?") from None
 
 
+def hide_token(text: str) -> None:
+    """Where this process was called with the join token `text`, begin anew, with a file of it that has no name.
+
+    Raises:
+        HandoverError: it could not.
+    """
+    arguments = sys.orig_argv[1:]
+    if text not in arguments and f"--token={text}" not in arguments:
+        return
+    try:
+        memory = os.memfd_create("token")
+        os.write(memory, text.encode())
+        os.set_inheritable(memory, True)
+        words = [*without_token(arguments), "--token", f"/proc/self/fd/{memory}"]
+        os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - our own command line
+    except OSError as err:
+        raise HandoverError(f"cannot take the token off the command line: {err.strerror}") from None
+
+
 def is_handed_over() -> bool:
     """Tell whether there are settings to take over."""
     return VARIABLE in os.environ
@@ -93,6 +112,7 @@ def decode(data: bytes) -> Settings:
             "token_file": Path(found["token_file"]) if found["token_file"] else None,
             "recording": RecordingSettings(**{**recording, "upload_window": Window(**window) if window else None}),
             "listen": tuple(found["listen"]) if found["listen"] else None,
+            "severity_file": Path(found["severity_file"]) if found["severity_file"] else None,
         }
     )
 

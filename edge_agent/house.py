@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from edge_agent.child import Children
 from edge_agent.papers import Papers
 from edge_agent.register import Register
 from edge_agent.session_audit import Report
 from edge_agent.studio import Studio
+from edge_agent.threshold import SHARED
 from protocol.access import AccessTarget
 from protocol.events import Json
 
@@ -25,6 +27,7 @@ class House:
         variables: what every session finds in its environment about the cluster.
         studio: where sessions are recorded; None where they are not.
         register: the sessions that are going on.
+        key_place: where sockets of people's own ssh-agents are made.
     """
 
     papers: Papers
@@ -36,6 +39,7 @@ class House:
     euid: int
     studio: Studio | None = None
     register: Register = field(default_factory=Register)
+    key_place: Path = SHARED
 
     @property
     def target(self) -> AccessTarget:

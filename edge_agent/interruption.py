@@ -36,6 +36,17 @@ async def unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T], seconds: 
     return result
 
 
+async def beside(company: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns, or raise what it raises, as it is; `company` runs beside it until then."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(company)
+        result = await _caught(work)
+        running.cancel()
+    if isinstance(result, _Failed):
+        raise result.error
+    return result
+
+
 async def _caught(work: Coroutine[Any, Any, T]) -> T | _Failed:
     try:
         return await work

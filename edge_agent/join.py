@@ -7,6 +7,7 @@ import base64
 import logging
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -30,6 +31,10 @@ from protocol.ssh.certificate import BadCertificateError, key_blob, parse_certif
 from protocol.version import __version__
 
 _log = logging.getLogger("skerry.agent")
+# When the controller turns to another authority, its web door follows within seconds (`ServerSettings.tls_check`): so
+# often, and every so many seconds, it is looked at anew.
+_LOOKS = 5
+_LOOK_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,7 @@ async def join(settings: Settings, token: Secret[TokenText], directory: DataDire
     """
     keys = directory.prepare_keys()
     try:
-        door = await _trusted_door(settings)
-        reply = await controller_client.ask(door, endpoints.JOIN, make_request(settings, token, keys).to_dict())
-        granted = JoinReply.from_dict(reply)
+        granted = JoinReply.from_dict(await _ask(settings, make_request(settings, token, keys)))
     except UntrustedError as err:
         return JoinFailed(_untrusted(settings, str(err)), is_final=True)
     except RefusedError as err:
@@ -72,6 +75,25 @@ async def join(settings: Settings, token: Secret[TokenText], directory: DataDire
     identity = directory.save(keys, granted, settings.controller)
     _set_clock(identity)
     return identity
+
+
+async def _ask(settings: Settings, request: JoinRequest) -> object:
+    """Send the request to a door that is trusted, and return the answer.
+
+    Where the authority that the pin names is the controller's, but not yet, or no longer, the one behind the door's
+    certificate, an admin may just be turning it. Whom to trust is then asked anew; the pin decides every time.
+
+    Raises what `controller_client.ask` does.
+    """
+    for _ in range(_LOOKS - 1):
+        try:
+            return await controller_client.ask(await _trusted_door(settings), endpoints.JOIN, request.to_dict())
+        except UntrustedError as err:
+            if not (settings.ca_pins and err.is_by_another):
+                raise
+            _log.info("%s shows a certificate by another authority: looking again", settings.web_address)
+        await asyncio.sleep(_LOOK_PAUSE)
+    return await controller_client.ask(await _trusted_door(settings), endpoints.JOIN, request.to_dict())
 
 
 def _set_clock(identity: Identity) -> None:
@@ -143,9 +165,14 @@ def _fault(granted: JoinReply, keys: Keys) -> str:
 
 
 async def join_patiently(
-    settings: Settings, token: Secret[TokenText], directory: DataDirectory
+    settings: Settings,
+    token: Secret[TokenText],
+    directory: DataDirectory,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Identity | JoinFailed | None:
     """Join, however often it takes. Returns the identity, a failure that is final, or None when told to stop.
+
+    What keeps it from succeeding is also said to `tell`.
 
     Raises:
         IdentityError: the disk would not take the identity.
@@ -163,6 +190,7 @@ async def join_patiently(
             return answer
         if answer.is_final:
             return answer
+        tell(answer.reason)
         wait = decide_wait(failures, answer.retry_after, random.random())  # noqa: S311 - spreads devices, hides nothing
         _log.warning("not joined yet: %s; trying again in %.1f s", answer.reason, wait)
         failures += 1

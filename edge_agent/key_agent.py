@@ -17,14 +17,13 @@ from pathlib import Path
 import asyncssh
 
 from edge_agent.forwarding import Forwarding
+from edge_agent.threshold import SHARED
 from protocol import limits
 
 _NAME = "agent"
 _ANSWER = limits.CHANNEL_OPEN_TIMEOUT.total_seconds()
 _WINDOW = 64 * 1024
 _PACKET_MAX = 32 * 1024
-# Where OpenSSH has its own: the path of a socket must be short, and every login's.
-_PLACE = "/tmp"  # noqa: S108 - mkdtemp makes what it makes there alone
 
 
 class KeyAgent:
@@ -34,14 +33,14 @@ class KeyAgent:
         path: where it is, for ``SSH_AUTH_SOCK``.
     """
 
-    def __init__(self, connection: asyncssh.SSHServerConnection) -> None:
-        """Make the directory. Raises `OSError`."""
+    def __init__(self, connection: asyncssh.SSHServerConnection, place: Path = SHARED) -> None:
+        """Make the directory, in `place`, which every login can reach; its path must be short. Raises `OSError`."""
         self._connection = connection
         self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
         self._holders: set[str] = set()
         self._server: asyncio.Server | None = None
         self._is_closed = False
-        self._directory = Path(tempfile.mkdtemp(prefix="skerry-", dir=_PLACE))
+        self._directory = Path(tempfile.mkdtemp(prefix="skerry-", dir=place))
         self._handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self.path = str(self._directory / _NAME)
 
@@ -115,10 +114,15 @@ class Loan(Forwarding):
         if len(self._connection._channels) > limits.CHANNELS_PER_CONNECTION:  # noqa: SLF001 - it keeps the count
             self.close()
             return
-        if self._transport:
-            self._transport.pause_reading()
         self._holders.add("answer")
+        # Not at once: Python 3.11.2, which is Debian 12's, overlooks that a transport is to wait before it has begun to
+        # read. This comes after it has begun, and before it has read.
+        asyncio.get_running_loop().call_soon(self._wait)
         self._connection.create_task(self._reach())
+
+    def _wait(self) -> None:
+        if self._holders and self._transport:
+            self._transport.pause_reading()
 
     async def _reach(self) -> None:
         giving_up = asyncio.get_running_loop().call_later(_ANSWER, self.close)

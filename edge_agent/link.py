@@ -43,6 +43,7 @@ class LinkDriver:
     Attributes:
         stopped: set when the link is to end.
         renewed: set when there is no use in waiting any longer: what was wrong may be right now.
+        told: called when the link is up, and with what is wrong where it is not.
     """
 
     def __init__(self, name: str, dial: Callable[[], Awaitable[Event]], serve: Callable[[], Awaitable[Event]]) -> None:
@@ -54,6 +55,7 @@ class LinkDriver:
             serve: keeps the link until it is lost, or `stopped` is set.
         """
         self.stopped, self.renewed = asyncio.Event(), asyncio.Event()
+        self.told: Callable[[bool, str], None] = lambda _is_up, _reason: None
         self._name, self._dial, self._serve = name, dial, serve
         self._complaints = Complaints()
         self._has_said = self._has_told_long = False
@@ -76,6 +78,7 @@ class LinkDriver:
 
     def complain(self, text: str, level: int = logging.WARNING) -> None:
         """Say what went wrong, but not the same thing every minute for months."""
+        self.told(False, text)
         self._has_said = self._complaints.is_news(text, asyncio.get_running_loop().time())
         _log.log(level if self._has_said else logging.DEBUG, "%s", text)
 
@@ -83,6 +86,7 @@ class LinkDriver:
         now, chance = asyncio.get_running_loop().time(), random.random()  # noqa: S311 - spreads devices, hides nothing
         if isinstance(event, DialSucceeded):
             self._complaints.clear()
+            self.told(True, "")
             self._has_told_long = False
         if self._is_hurried and isinstance(event, DialSucceeded | WaitOver):  # it has done what it was for
             self.renewed.clear()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 from edge_agent.accounts import own_login
 from edge_agent.child import Children
@@ -26,11 +26,15 @@ from edge_agent.papers import Papers
 from edge_agent.presence import Presence
 from edge_agent.renewal import Renewal
 from edge_agent.reporter import LAST_WORD, Reporter
+from edge_agent.service_manager import will_start_again
 from edge_agent.spool import Spool
 from edge_agent.ssh_server import NodeServer
+from edge_agent.station import Station
+from edge_agent.status import FILE, StatusBoard, first_status
 from edge_agent.studio import Studio
 from edge_agent.terms import Terms
 from edge_agent.tunnel import Tunnel
+from edge_agent.upkeep import Upkeep
 from edge_agent.upload import Uploader
 from edge_agent.vitals import Vitals
 from protocol.addresses import split_address
@@ -42,11 +46,11 @@ _SESSIONS_END = 8.0
 SPOOL = "spool"
 
 
-async def run_node(settings: Settings, identity: Identity) -> None:
+async def run_node(settings: Settings, identity: Identity, station: Station) -> None:
     """Serve as the node that `identity` names, until SIGTERM or SIGINT."""
     stopped = _stop_asked()
+    node = Node(settings, identity, station, stopped.set)
     _hear_for_others()
-    node = Node(settings, identity)
     _say_who_is_served(node.house.euid)
     await node.run(stopped)
 
@@ -54,9 +58,9 @@ async def run_node(settings: Settings, identity: Identity) -> None:
 class Node:
     """The parts of the node, and what each knows of the others. It is made on the loop that it runs on."""
 
-    def __init__(self, settings: Settings, identity: Identity) -> None:
-        self._settings = settings
-        self._children = Children(asyncio.get_running_loop())
+    def __init__(self, settings: Settings, identity: Identity, station: Station, stop: Callable[[], None]) -> None:
+        self._settings, self._station = settings, station
+        self._children = Children(asyncio.get_running_loop(), station.threshold)
         clock = self._clock = Clock(identity.directory)
         clock.remember(time_told(identity.granted))
         papers = self._papers = Papers(identity)
@@ -86,6 +90,8 @@ class Node:
         self._tunnel = self._make_tunnel()
         control.heard = self._tunnel.hurry
         self._presence = self._make_presence(spool)
+        self._board = self._make_board()
+        self._upkeep = Upkeep(settings, self._board, station.manager, station.runtime, stop)
 
     def _make_house(self) -> House:
         return House(
@@ -97,7 +103,19 @@ class Node:
             clock=self._clock.now,
             euid=os.geteuid(),
             studio=self._studio,
+            key_place=self._station.key_place,
         )
+
+    def _make_board(self) -> StatusBoard:
+        """Return what says to the outside how we are doing."""
+        settings, papers = self._settings, self._papers
+        status = first_status(settings.web_address, settings.severity, papers.identity.granted, self._clock.now())
+        board = StatusBoard(self._station.runtime / FILE, status, self._station.manager, self._clock.now)
+        self._tunnel.tell(board.tunnel)
+        self._presence.tell(board.broker)
+        self.house.register.on_change(lambda: board.sessions(self.house.register.people()))
+        papers.on_change(lambda: None if broker_address(settings, papers) else board.no_broker())
+        return board
 
     def _make_tunnel(self) -> Tunnel:
         papers, settings = self._papers, self._settings
@@ -163,9 +181,11 @@ class Node:
         self._courier.close()
         self._children.close()
         self._queue.close()
+        self._board.close()
 
     def _background(self) -> Iterator[Coroutine[object, object, None]]:
         """Yield what runs until it is cancelled."""
+        yield self._upkeep.run()
         yield self._clock.run()
         yield self._control.run()
         yield self._terms.run()
@@ -175,7 +195,8 @@ class Node:
 
     async def _stop(self, background: Iterable[asyncio.Task[None]]) -> None:
         _log.info("stopping: %d sessions", self._server.sessions)
-        await self._server.drain("the agent on this device is stopping; this session ends", _SESSIONS_END)
+        self._station.manager.stopping(f"stopping, {self._board.line}")
+        await self._server.drain(await self._farewell(), _SESSIONS_END)
         self._tunnel.stop()
         self._presence.stop()
         self._studio.stop()
@@ -183,6 +204,13 @@ class Node:
             task.cancel()
         self._uploader.stop()
         self._reporter.stop()
+
+    async def _farewell(self) -> str:
+        """Return what people in sessions are told."""
+        name = self._papers.identity.granted.name
+        if self._server.sessions and self._station.manager.is_there and await will_start_again():
+            return f"the agent on {name} is restarting; connect again in a moment"
+        return f"the agent on {name} is stopping; this session ends"
 
 
 def _stop_asked() -> asyncio.Event:
@@ -203,11 +231,11 @@ async def _hear_out(*tasks: asyncio.Task[None]) -> None:
 def _hear_for_others() -> None:
     """Keep what this process was told to ignore, as by `nohup`, from being ignored in people's sessions as well.
 
-    A signal that is ignored stays so in every program that is started; one that is handled does not (exec(2)).
+    A signal that is ignored stays so in every program that is started; one that is handled does not (exec(2)). SIGHUP
+    is handled anyway.
     """
-    for number in (signal.SIGHUP, signal.SIGQUIT):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda _number, _frame: None)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, lambda _number, _frame: None)
 
 
 def _say_who_is_served(euid: int) -> None:

@@ -25,6 +25,7 @@ from edge_agent.seat import Seat
 from edge_agent.session import Stream
 from edge_agent.session_audit import Peer, Request, SessionAudit
 from edge_agent.terminal_modes import within_bounds
+from edge_agent.threshold import ThresholdError
 from protocol import events
 from protocol.certificates import PERMIT_AGENT_FORWARDING, PERMIT_PTY
 from protocol.decision import Granted, Refused
@@ -88,7 +89,7 @@ class Party(asyncssh.SSHServerSession[bytes]):
         if isinstance(found, Refused) or self._is_gone:
             return False
         try:
-            keys = self._keys = KeyAgent(self._channel.get_connection())  # type: ignore[arg-type]  # a server's channel, a server's connection
+            keys = self._keys = KeyAgent(self._channel.get_connection(), self._house.key_place)  # type: ignore[arg-type]  # a server's channel, a server's connection
             for why in self._holders:
                 keys.hold(why)
             await keys.listen(uid=found.value.uid, gid=found.value.gid)
@@ -215,6 +216,8 @@ class Party(asyncssh.SSHServerSession[bytes]):
             meeting.begin()
         except (OSError, ValueError) as err:
             reason = getattr(err, "strerror", None) or str(err)
+            if isinstance(err, ThresholdError):  # it is the agent's own fault, or its unit's
+                _log.error("no session for %s: %s", self._peer.identity.user, reason)
             self._meeting = None
             audit.failed(f"{program.path}: {reason}")
             self._say(f"Skerry: cannot start {program.path}: {reason}")

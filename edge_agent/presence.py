@@ -119,6 +119,10 @@ class Presence:
         """Dial now rather than wait: the controller was heard of."""
         self._driver.hurry()
 
+    def tell(self, told: Callable[[bool, str], None]) -> None:
+        """Have `told` called when the connection stands, and with what is wrong where it does not."""
+        self._driver.told = told
+
     @property
     def is_connected(self) -> bool:
         """Whether the connection stands."""

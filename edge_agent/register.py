@@ -37,6 +37,14 @@ class Register:
         for listener in self._listeners:
             listener()
 
+    def people(self) -> dict[str, str]:
+        """Return the ids of the sessions, and who is at each."""
+        found: dict[str, str] = {}
+        for meeting in self:
+            users = dict.fromkeys(seat.user for seat in meeting.seats)
+            found[meeting.plan.session] = f"{', '.join(users)} as {meeting.plan.login}"
+        return found
+
     def others(self, user: str) -> list[Companion]:
         """Return who else than `user` is on this node."""
         return [

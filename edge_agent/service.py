@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from edge_agent import memory
 from edge_agent.config import ConfigError, Joined, Settings
@@ -15,9 +19,18 @@ from edge_agent.policy.wish import unheeded
 from protocol import names
 from protocol.names import TokenText
 from protocol.secret import Secret
+from protocol.service_manager import CREDENTIALS
 
+if TYPE_CHECKING:
+    from edge_agent.station import Station
+
+T = TypeVar("T")
 _log = logging.getLogger("skerry.agent")
 _TOKEN_MAX = 4096
+# The name under which the unit has the join token (LoadCredential=, systemd.exec(5)).
+_CREDENTIAL = "join-token"
+# Somebody has to change something before it is of use to ask again: a device asks once in so many seconds, spread out.
+_REST = 300.0
 
 
 class StartError(Exception):
@@ -25,7 +38,10 @@ class StartError(Exception):
 
 
 def find_token(given: str | None, settings: Settings) -> Secret[TokenText] | None:
-    """Return the join token: as given (text, or the path of a file), from the settings' file, or the environment.
+    """Return the join token, from where it is found first.
+
+    That is as given (text, or the path of a file), in the environment, in the settings' file, and as the service
+    manager's credential.
 
     Raises:
         ConfigError: it is there and is no token.
@@ -37,12 +53,38 @@ def find_token(given: str | None, settings: Settings) -> Secret[TokenText] | Non
         source, text = TOKEN_VARIABLE, os.environ[TOKEN_VARIABLE]
     elif not given and settings.token_file:
         source, text = str(settings.token_file), _read_token(settings.token_file)
-    if not text:
+    elif not given and (credential := _find_credential()):
+        source, text = str(credential), _read_token(credential)
+    if not text or not text.strip():
         return None
     try:
         return Secret(names.parse_token(text.strip()))
     except names.BadNameError as err:
         raise ConfigError(f"{source}: {err}") from None
+
+
+def _find_credential() -> Path | None:
+    """Return where the service manager has put the join token; None where it has none."""
+    directory = os.environ.get(CREDENTIALS, "")
+    path = Path(directory, _CREDENTIAL)
+    return path if directory and path.exists() else None
+
+
+def _find_left_token(settings: Settings) -> Path | None:
+    """Return the file of a join token that lies about yet; None for none.
+
+    It is the admin's to remove: in the unit's sandbox /etc is read-only, and a file that the settings name may be meant
+    for the next device as well.
+    """
+    from edge_agent.policy.layout import Layout
+
+    for path, source in ((settings.token_file, settings.token_file), (_find_credential(), Path(Layout().token))):
+        try:
+            if path and _read_token(path).strip():
+                return source
+        except ConfigError:
+            continue  # of no matter: nobody wants to join by it
+    return None
 
 
 def _read_token(path: Path) -> str:
@@ -85,6 +127,8 @@ def start(settings: Settings, token: str | None, *, rejoin: bool = False) -> Non
         return
     if shows_token():
         _log.warning("the join token has no effect: this device has joined already (%s)", settings.data_dir)
+    if left := _find_left_token(settings):
+        _log.warning("%s: this device has joined, and needs the join token no more: remove that file", left)
     _say_what_is_unheeded(settings, identity)
     _keep_controller(settings, identity, directory)
     hand_over(settings)
@@ -92,13 +136,19 @@ def start(settings: Settings, token: str | None, *, rejoin: bool = False) -> Non
 
 def serve(settings: Settings) -> None:
     """Serve as the node that this device is, until told to stop. Raises `IdentityError`, `StartError`."""
+    from protocol.ssh.lean import load_asyncssh
+
     memory.share_arena()
+    load_asyncssh(without_openssl=True)  # before anything that brings asyncio, and Python's own OpenSSL with it
+    from edge_agent.station import take_station
+
+    station = take_station(settings.data_dir)
     directory = DataDirectory(settings.data_dir)
     directory.claim()
     identity = directory.load()
     if identity is None or identity.granted.pending:
         raise StartError(f"{settings.data_dir} holds no identity any more: start again")
-    _serve_as(settings, identity)
+    _serve_as(settings, identity, station)
     directory.release()
 
 
@@ -121,8 +171,6 @@ def _keep_controller(settings: Settings, identity: Identity, directory: DataDire
 
 def _become_node(settings: Settings, given: str | None, directory: DataDirectory, *, rejoin: bool) -> bool:
     """Join. False where the agent was told to stop before it succeeded."""
-    import asyncio
-
     from edge_agent.join import JoinFailed, join_patiently
 
     token = find_token(given, settings)
@@ -132,31 +180,76 @@ def _become_node(settings: Settings, given: str | None, directory: DataDirectory
     if settings.insecure:
         sys.stderr.write(f"WARNING: --insecure: the certificate of {settings.web_address} is NOT checked\n")
         sys.stderr.flush()
-    answer = asyncio.run(join_patiently(settings, token, directory))
+    answer = _attend(settings, "joining", lambda tell: join_patiently(settings, token, directory, tell))
     if isinstance(answer, JoinFailed):
+        if _rest(settings, f"cannot join: {answer.reason}"):
+            return False
         raise StartError(f"cannot join: {answer.reason}")
     return answer is not None
 
 
 def _wait_for_approval(settings: Settings, identity: Identity, directory: DataDirectory) -> bool:
     """Wait until an administrator has approved this node. False where the agent was told to stop before."""
-    import asyncio
-
     from edge_agent.approval import wait_for_approval
 
-    problem = asyncio.run(wait_for_approval(settings.controller, identity, directory))
+    waiting = f"waiting for an administrator's approval: tctl nodes approve {identity.granted.node_id}"
+    problem = _attend(settings, waiting, lambda tell: wait_for_approval(settings.controller, identity, directory, tell))
     if problem:
+        if _rest(settings, problem):
+            return False
         raise StartError(problem)
     return problem is not None
 
 
-def _serve_as(settings: Settings, identity: Identity) -> None:
-    from protocol.ssh.lean import load_asyncssh
+def _rest(settings: Settings, problem: str) -> bool:
+    """Where a service manager would start us again at once, wait a while first, and have it show the problem.
 
-    load_asyncssh(without_openssl=True)
+    True where the agent was told to stop meanwhile: that is no failure.
+    """
+    import asyncio
+
+    async def rest(_: object) -> bool:
+        from edge_agent.interruption import unless
+
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await unless(stopped, asyncio.Event().wait(), _REST * (0.5 + random.random()))  # noqa: S311 - spreads devices
+        return stopped.is_set()
+
+    from edge_agent.service_manager import ServiceManager
+
+    if not ServiceManager.from_environment().is_there:
+        return False
+    _log.error("%s; asking again in some minutes, or after `systemctl restart`", problem)
+    return _attend(settings, problem, rest)
+
+
+def _attend(
+    settings: Settings, waiting: str, work: Callable[[Callable[[str], None]], Coroutine[object, object, T]]
+) -> T:
+    """Return what `work` returns, which is told where to say what it waits for; a service manager hears of it.
+
+    Args:
+        settings: what the agent runs by.
+        waiting: what it waits for at first.
+        work: what is to be done before there is a node.
+    """
+    import asyncio
+
+    from edge_agent.waiting import attend
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        return asyncio.run(attend(settings, waiting, work))
+    finally:
+        signal.signal(signal.SIGHUP, before)  # what `nohup` said is for the process that serves as well
+
+
+def _serve_as(settings: Settings, identity: Identity, station: Station) -> None:
     import asyncio
 
     from edge_agent.node import run_node
 
-    asyncio.run(run_node(settings, identity))
+    asyncio.run(run_node(settings, identity, station))
     _log.info("stopped")

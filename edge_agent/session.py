@@ -28,6 +28,8 @@ _TERMINAL_READS = 16
 _INPUT_HIGH = 128 * 1024
 # After a program on a terminal has ended, what others still print there is awaited for so long.
 _LINGER = 0.1
+# A terminal that nobody has open is asked again after so long, until its program has ended.
+_RECESS = 0.5
 HANGUP_GRACE = 5.0
 # Signals that are being delivered; beyond them, more are passed over.
 _SIGNALS_MAX = 4
@@ -81,7 +83,7 @@ class Session:
 
     def start(self) -> None:
         """Start the program. Raises `OSError` where it cannot be."""
-        child = self._child = spawn(self.program)
+        child = self._child = spawn(self.program, self._children.threshold)
         self._children.watch(child.process, self._exited)
         self._reading = set(child.outputs)
         self._read_on()
@@ -128,7 +130,8 @@ class Session:
             self._kill(group, signal.Signals[f"SIG{name}"])
         elif self._signalling < _SIGNALS_MAX:
             with suppress(OSError):
-                self._children.watch(signal_as(account, group, name), self._delivered)
+                sender = signal_as(account, group, name, self._children.threshold)
+                self._children.watch(sender, self._delivered)
                 self._signalling += 1
 
     def _delivered(self, how: Ended) -> None:  # noqa: ARG002 - the kernel has its reasons
@@ -181,11 +184,23 @@ class Session:
         if child is None or self._holders:
             return
         open_still = self._read_terminal(fd) if child.terminal is not None else self._read_pipe(fd, child)
-        if not open_still:
+        if not open_still and child.terminal is not None and self._how is None:
+            self._recess(fd)
+        elif not open_still:
             self._close_output(fd)
             self._after_exit()
         elif self._timer and self._how is not None:
             self._later(_LINGER, self._lingered)
+
+    def _recess(self, fd: int) -> None:
+        """Read on a little later: the program has closed its terminal, and may open it again.
+
+        Most are about to end. Our side stays open until they have: to close it is to send them SIGHUP (POSIX, close()),
+        which would end them before they have said how they end.
+        """
+        self._loop.remove_reader(fd)
+        self._printed.flush()
+        self._later(_RECESS, self._read_on)
 
     def _read_pipe(self, fd: int, child: Child) -> bool:
         """Read once; return whether there may be more some time."""
@@ -303,6 +318,7 @@ class Session:
         self._cancel_timer()
         if self._child and self._child.terminal is not None:
             self._later(_LINGER, self._lingered)
+            self._read_on()  # it may be at recess
         self._after_exit()
 
     def _after_exit(self) -> None:

@@ -83,6 +83,10 @@ class Tunnel:
         """Have `run` end."""
         self._driver.stopped.set()
 
+    def tell(self, told: Callable[[bool, str], None]) -> None:
+        """Have `told` called when the tunnel is up, and with what is wrong where it is not."""
+        self._driver.told = told
+
     @property
     def is_up(self) -> bool:
         """Whether the tunnel stands."""

@@ -33,6 +33,7 @@ FULL = Settings(
     recording=_RECORDING,
     listen=("", 3022),
     heartbeat=60,
+    severity_file=Path("/etc/settings.yaml"),
 )
 PLAIN = Settings(("x", 1), names.parse_node_name("n1"), Path("data"))
 

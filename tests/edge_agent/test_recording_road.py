@@ -138,7 +138,7 @@ def test_an_agent_that_stops_ends_its_recordings_in_good_order(device: Device) -
     (path,) = (device.data / SPOOL).iterdir()
     played = device.play(path.stem)
     assert played.text("o") == "begun\n"
-    assert "the agent on this device is stopping" in played.text("e")
+    assert " is stopping; this session ends" in played.text("e")
     assert played.told("x") == ["SIGHUP"]
     assert played.seals[-1].reason == "final"
 

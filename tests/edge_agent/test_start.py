@@ -153,7 +153,7 @@ def test_a_wrong_command_line_has_the_prefix_of_every_error() -> None:
     result = edge_agent("start", "--no-such")
     assert result.returncode == 2
     lines = result.stderr.splitlines()
-    assert lines[0] == "Usage: -c start [OPTIONS]"
+    assert lines[0] == "Usage: edge-agent start [OPTIONS]"
     assert lines[-1].startswith("ERROR: No such option")
 
 
@@ -166,5 +166,5 @@ def test_version_may_be_asked_for_either_way() -> None:
 
 def test_no_line_of_the_list_of_commands_is_cut() -> None:
     commands = edge_agent("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert len(commands) == 4
+    assert len(commands) >= 5
     assert [line for line in commands if line.endswith("...")] == []

@@ -402,6 +402,11 @@ async def test_what_breaks_the_controller_does_not_hold_up_the_others(
         await until(uploads, lambda: other in uploads.whole, "the other one")
 
 
+def refused(uploads: SimulatedUploads) -> set[str]:
+    """Return whose uploads were refused."""
+    return {one.session for one in uploads.seen if one.status == 403}
+
+
 async def test_what_a_person_put_there_or_took_away_is_noticed_while_something_waits(
     device: Device, uploads: SimulatedUploads
 ) -> None:
@@ -409,7 +414,7 @@ async def test_what_a_person_put_there_or_took_away_is_noticed_while_something_w
     uploads.break_once(Fault("HEAD", waits, status=403, times=10_000))
     uploads.break_once(Fault("HEAD", gone, status=403, times=10_000))
     async with uploading(device, uploads.address()) as uploader:
-        await until(uploads, lambda: uploads.count("HEAD") == 2, "both tries")
+        await until(uploads, lambda: refused(uploads) == {waits, gone}, "both tries")
         device.spool.path(gone).unlink()
         came = new_session()
         device.spool.path(came).write_bytes(made_up(1000, 1))

@@ -1,0 +1,1 @@
+"""Installing, upgrading and removing the agent on a device. Nothing of it is loaded by the agent that serves."""
