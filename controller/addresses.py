@@ -80,20 +80,24 @@ def near(address: Address) -> Address:
     return _LOOPBACK.get(host, host), port
 
 
-def answers(address: Address, patience: timedelta, shown: tuple[Path, Path] | None = None) -> bool:
+def unwary() -> ssl.SSLContext:
+    """Return what to knock with at a door of our own: it takes any certificate for good."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def answers(address: Address, patience: timedelta, context: ssl.SSLContext | None = None) -> bool:
     """Tell whether TLS is spoken where a door of this host listens. Whose it is does not matter: nothing is sent.
 
     Args:
         address: where it listens.
         patience: how long it may take.
-        shown: certificate and key, PEM files, for a door that asks for them.
+        context: `unwary`, with a certificate for a door that asks for one; None where it asks for none.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = context or unwary()
     try:
-        if shown is not None:
-            context.load_cert_chain(*shown)
         with socket.create_connection(near(address), timeout=patience.total_seconds()) as sock:
             context.wrap_socket(sock).close()
     except OSError:

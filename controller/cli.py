@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from controller.command_line import VERSION, describe_missing, describe_misuse, version_option
-from controller.log import set_up_log
+from controller.debugging import debug as debug_group
+from controller.log import priority, set_up_log
+from controller.operations.commands import backup, doctor, restore
 
 if TYPE_CHECKING:
     from controller.cluster import Cluster
@@ -45,20 +47,27 @@ def program() -> None:
 @_CONFIG
 @click.option("-d", "--debug", is_flag=True, help="Log everything.")
 def start(path: Path, *, debug: bool) -> None:
-    """Start the controller; SIGTERM or Ctrl-C ends it."""
-    config = _load(path, with_files=True)
+    """Start the controller; SIGTERM or Ctrl-C ends it.
+
+    SIGHUP (systemctl reload) has the log level read again from its configuration.
+    """
+    config, text = _load(path, with_files=True)
     set_up_log("DEBUG" if debug else config.severity)
     for warning in config.warnings:
         LOG.warning("%s: %s", path, warning)
     from controller.audit import AuditError
     from controller.authority import AuthorityError
-    from controller.service import StartError, Supervisor, bind_doors
+    from controller.doors import StartError, bind_doors
+    from controller.service import Setting, Supervisor
+    from controller.service_manager import ServiceManager
     from controller.store.interface import StoreError
     from controller.tls_files import TlsFileError
 
     try:
         doors = bind_doors(config)  # first: where a port is taken, nothing is made
-        supervisor = Supervisor(_open(config, path), path.resolve(), doors)
+        manager = ServiceManager.of(os.environ, os.getpid())
+        setting = Setting(path.resolve(), text, manager, severity="DEBUG" if debug else None)
+        supervisor = Supervisor(_open(config, path), setting, doors)
         asyncio.run(supervisor.run())
     except OSError as err:
         _give_up(f"{config.data_dir}: {err.strerror or err}", 1)
@@ -86,17 +95,27 @@ def start(path: Path, *, debug: bool) -> None:
     help="With --broker: the controller's configuration, whose mqtt.url says the port.  "
     f"[default: {DEFAULT_CONFIG}, if it can be read]",
 )
-def configure(broker: str | None, directory: Path, path: Path | None) -> None:
+@click.option(
+    "--test",
+    "tested",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Print nothing, and only say whether FILE is a configuration that a controller could start with.",
+)
+def configure(broker: str | None, directory: Path, path: Path | None, tested: Path | None) -> None:
     """Print a commented configuration."""
     from controller.broker.settings import external_text
     from controller.config import EXAMPLE
 
+    if tested is not None:
+        _load(tested)
+        return
     if broker is None:
         click.echo(EXAMPLE, nl=False)
         return
     if path is None and os.access(DEFAULT_CONFIG, os.R_OK):
         path = DEFAULT_CONFIG
-    config = None if path is None else _load(path)
+    config = None if path is None else _load(path)[0]
     port = config.external_broker.address[1] if config and config.external_broker else 8883
     click.echo(external_text(("::", port), f"{directory}/", "/var/lib/mosquitto/"), nl=False)
 
@@ -112,9 +131,32 @@ def status(path: Path, form: str) -> None:
 
 
 @program.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def master_key(file: Path) -> None:
+    """Make a master key for a new cluster.
+
+    Without one, the first start makes master.key in the data directory. A file of root's in another place, which
+    systemd hands to the service (LoadCredential=), keeps the key apart from what it seals; the configuration names it
+    in auth_service.master_key_file. Keep a copy where no copy of the data directory is.
+    """
+    from controller.authority import AuthorityError
+    from controller.authority.master_key import write_master_key
+
+    try:
+        write_master_key(file)
+    except AuthorityError as err:
+        _give_up(str(err), 1)
+    click.echo(f"{file} holds a new master key.")
+
+
+@program.command()
 def version() -> None:
     """Show the version."""
     click.echo(VERSION)
+
+
+for _command in (debug_group, backup, restore, doctor):
+    program.add_command(_command)
 
 
 @program.group(hidden=True)
@@ -123,10 +165,11 @@ def role() -> None:
 
 
 def _open_role(path: Path, name: str) -> ControllerConfig:
-    from controller.role import hold_lifeline, raise_file_limit
+    from controller.role import follow_level, hold_lifeline, kept_settings, raise_file_limit
 
-    config = _load(path)
+    config, _ = _load(path, kept_settings())
     set_up_log(config.severity)
+    follow_level()
     raise_file_limit()
     hold_lifeline()
     logging.getLogger(name).debug("role %s of cluster %s", name, config.cluster_name)
@@ -143,7 +186,7 @@ def proxy(path: Path, fds: tuple[int, ...]) -> None:
 
     load_asyncssh()
     from controller.proxy.service import ProxyService, ProxySockets
-    from controller.role import say_ready
+    from controller.role import beating, say_ready
 
     client, tunnel = (socket.socket(fileno=fd) for fd in fds)
     cluster = _open(config, path)
@@ -152,7 +195,7 @@ def proxy(path: Path, fds: tuple[int, ...]) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await ProxyService(cluster, ProxySockets(client, tunnel)).run(stop, say_ready)
+        await beating(ProxyService(cluster, ProxySockets(client, tunnel)).run(stop, say_ready))
 
     asyncio.run(serve())
 
@@ -190,7 +233,7 @@ def presence(path: Path) -> None:
     """Speak MQTT: know which nodes are there, and tell them what holds."""
     config = _open_role(path, "PRESENCE")
     from controller.lookout.service import Lookout
-    from controller.role import say_ready
+    from controller.role import beating, say_ready
 
     cluster = _open(config, path)
 
@@ -198,7 +241,7 @@ def presence(path: Path) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await Lookout.of(cluster).run(stop, say_ready)
+        await beating(Lookout.of(cluster).run(stop, say_ready))
 
     asyncio.run(serve())
 
@@ -221,11 +264,13 @@ def _first_cause(err: BaseException) -> str:
     return str(err) or type(err).__name__
 
 
-def _load(path: Path, *, with_files: bool = False) -> ControllerConfig:
-    from controller.config import ConfigError, load_config
+def _load(path: Path, text: str | None = None, *, with_files: bool = False) -> tuple[ControllerConfig, str]:
+    """Return the settings and their text: `text`, or what stands in the file."""
+    from controller.config import ConfigError, parse_config, read_settings
 
     try:
-        return load_config(path, with_files=with_files)
+        text = read_settings(path) if text is None else text
+        return parse_config(text, str(path), with_files=with_files), text
     except ConfigError as err:
         _give_up(str(err), 2)
 
@@ -246,7 +291,7 @@ def _open(config: ControllerConfig, path: Path) -> Cluster:
 
 
 def _give_up(message: str, status: int) -> NoReturn:
-    click.echo(f"ERROR: {message}", err=True)
+    click.echo(f"{priority(logging.ERROR)}ERROR: {message}", err=True)
     sys.exit(status)
 
 

@@ -5,6 +5,7 @@ Each of the controller's processes opens it for itself; they share the files, no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from controller.accounts.voided import Voided
 from controller.addresses import BoundAddresses, reserved_names
 from controller.audit import AuditLog
 from controller.authority import Authority
-from controller.authority.vault import Vault, load_or_create_master_key
+from controller.authority.authority import COLLECTION as AUTHORITIES
+from controller.authority.master_key import KeyPlace, find_master_key, make_master_key, missing
+from controller.authority.vault import Vault
 from controller.config import ControllerConfig
 from controller.control import Control
 from controller.enrolment import EXPIRING, Enrolment
@@ -33,6 +36,7 @@ from controller.store.interface import AlreadyExistsError, Collection, Store
 from controller.store.tiny import TinyStore
 from controller.terms import Terms
 from protocol import events
+from protocol.secret import Secret
 
 _FOUNDED = "founded"
 _EXPIRING = ("attempts", "invites", "locks", "muted", "sessions", "spent_codes", "spent_tickets", "tickets", "voided")
@@ -98,14 +102,21 @@ class _Ground:
     locks: Locks
 
 
-def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_now) -> Cluster:
+def open_cluster(
+    config: ControllerConfig, clock: Callable[[], datetime] = utc_now, master_key: Secret[bytes] | None = None
+) -> Cluster:
     """Open the cluster in the data directory; the first time, make its keys and fix its name.
+
+    Args:
+        config: the settings.
+        clock: returns the time, UTC.
+        master_key: where the caller has read it already, such as root before becoming somebody who may not.
 
     Raises:
         ClusterError: it is another cluster's.
         OSError, StoreError, AuthorityError, AuditError: the data directory cannot be used.
     """
-    ground = _lay(config, clock)
+    ground = _lay(config, clock, master_key)
     orders = StandingOrders(ground.store, _own_orders(config), clock)
     terms = Terms(ground.authority, clock, orders.current)
     nodes = Nodes(ground.store, ground.audit, clock)
@@ -133,19 +144,31 @@ def open_cluster(config: ControllerConfig, clock: Callable[[], datetime] = utc_n
     )
 
 
-def _lay(config: ControllerConfig, clock: Callable[[], datetime]) -> _Ground:
+def _lay(config: ControllerConfig, clock: Callable[[], datetime], master_key: Secret[bytes] | None) -> _Ground:
     data_dir = config.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = TinyStore(data_dir / "store")
     founding = store.collection("cluster")
     founded = _is_founded(founding, config, clock())
-    vault = Vault(load_or_create_master_key(data_dir / "master.key"))
+    vault = Vault(master_key or _master_key(config, store))
     authority = Authority(store, vault, config.cluster_name)
     audit = AuditLog(data_dir / "log", config.cluster_name, clock)
     authority.create_missing(clock())
+    authority.require_openable()
     if not founded:
         _found(founding, config, authority, audit, clock())
     return _Ground(config, clock, store, vault, authority, audit, Locks(store, audit, clock))
+
+
+def _master_key(config: ControllerConfig, store: Store) -> Secret[bytes]:
+    """Return the master key; the first time, make it. Raises `VaultError`, also where a cluster has lost its own."""
+    place = KeyPlace.of(config.master_key_file, os.environ)
+    if not store.collection(AUTHORITIES).list(now=utc_now()):
+        return make_master_key(place)
+    key = find_master_key(place)
+    if key is None:
+        raise missing(place, config.data_dir)
+    return key
 
 
 def _accounts(ground: _Ground) -> Accounts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from controller.policy.retention import Retention
+from controller.policy.severity import parse_severity
 from protocol import durations, form, names, sizes
 from protocol.addresses import split_address
 from protocol.form import Entry, FormError, Section
@@ -22,7 +23,10 @@ Address = tuple[str, int]
 BrokerKind = Literal["mosquitto", "external", "none"]
 
 APP_SERVICE_WARNING = "app_service: application access does not exist yet; the section is accepted and does nothing"
-SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
+# Where the Debian package of the controller puts the agent's archives.
+ARCHIVES = Path("/usr/share/skerry/agent-archives")
+# The master key's file in the data directory, where no other is named.
+MASTER_KEY = "master.key"
 
 
 class ConfigError(Exception):
@@ -70,6 +74,7 @@ class ControllerConfig:
     data_dir: Path
     nodename: NodeName | None
     severity: str
+    master_key_file: Path
     api_listen: Address
     ssh_listen: Address
     tunnel_listen: Address
@@ -86,6 +91,7 @@ class ControllerConfig:
     recording_retention: Retention
     drain_timeout: timedelta
     requests_per_minute: int
+    agent_archives: Path
     ssh_service: bool
     ssh_labels: Labels
     diag_listen: Address | None
@@ -97,12 +103,16 @@ def load_config(path: Path, *, with_files: bool = False) -> ControllerConfig:
 
     `with_files` says to see whether the files for the broker can be read, too: a start is the moment to be told.
     """
+    return parse_config(read_settings(path), str(path), with_files=with_files)
+
+
+def read_settings(path: Path) -> str:
+    """Return the text of controller.yaml, for `parse_config`. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}{_hint(err)}") from None
-    return parse_config(text, str(path), with_files=with_files)
 
 
 def _hint(err: Exception) -> str:
@@ -127,6 +137,7 @@ def parse_config(text: str, source: str, *, with_files: bool = False) -> Control
         data_dir=teleport["data_dir"],
         nodename=teleport["nodename"],
         severity=teleport["log"]["severity"],
+        master_key_file=auth["master_key_file"] or teleport["data_dir"] / MASTER_KEY,
         api_listen=auth["listen_addr"],
         ssh_listen=proxy["listen_addr"],
         tunnel_listen=proxy["tunnel_listen_addr"],
@@ -145,6 +156,7 @@ def parse_config(text: str, source: str, *, with_files: bool = False) -> Control
         recording_retention=Retention(**auth["recording_retention"]),
         drain_timeout=proxy["drain_timeout"],
         requests_per_minute=proxy["requests_per_minute"],
+        agent_archives=proxy["agent_archives"],
         ssh_service=node["enabled"],
         ssh_labels=node["labels"],
         diag_listen=teleport["diag_addr"],
@@ -256,10 +268,7 @@ def _keypair(value: object) -> KeyPair:
 
 
 def _severity(value: object) -> str:
-    severity = form.text(value).upper().replace("WARNING", "WARN")
-    if severity not in SEVERITIES:
-        raise ValueError(f"should be one of {', '.join(SEVERITIES)}")
-    return severity
+    return parse_severity(form.text(value))
 
 
 def _duration(value: object) -> timedelta:
@@ -329,6 +338,7 @@ _FORM = Section(
                 "cluster_name": Entry(names.parse_cluster_name, "skerry"),
                 "listen_addr": Entry(form.listen_address, ("0.0.0.0", 3025)),  # noqa: S104 - devices dial in
                 "tokens": Entry(_static_tokens, ()),
+                "master_key_file": Entry(_path),
                 "record_session": Entry(_recording_mode, "best_effort"),
                 "record_input": Entry(form.flag, default=False),
                 "locking_mode": Entry(_locking_mode, "best_effort"),
@@ -347,6 +357,7 @@ _FORM = Section(
                 "https_keypairs": Entry(_keypairs, ()),
                 "drain_timeout": Entry(_duration, timedelta(seconds=10)),
                 "requests_per_minute": Entry(_rate, 60),
+                "agent_archives": Entry(_path, ARCHIVES),
             }
         ),
         "ssh_service": Section(
@@ -386,6 +397,10 @@ auth_service:
   cluster_name: skerry
   # The machine API, for devices that have joined (HTTPS with client certificates).
   listen_addr: "0.0.0.0:3025"
+  # The key that seals every other: private keys, recording keys, one-time-code secrets. Where systemd hands the service
+  # the credential "master-key" (LoadCredential=), that counts; where not, this file does. Name it here all the same:
+  # tctl, run by root, is handed no credential. The default is master.key in data_dir. Example:
+  # master_key_file: /etc/skerry/master-key
   # Static join tokens, reusable for ever: for a demonstration. Better: tctl tokens add --type=node
   # tokens: ["node:CHOOSE-32-RANDOM-CHARACTERS"]
   # Sessions are recorded on the device. Where one cannot be (a full disk): strict ends it, best_effort lets it go on
@@ -417,6 +432,9 @@ proxy_service:
   drain_timeout: 10s
   # Sign-ins, joins and invites that one address may try in a minute.
   requests_per_minute: 60
+  # The archives of the agent, skerry-agent-VERSION-linux-ARCH.tar.gz, from which the web door's install.sh installs
+  # devices. The package skerry-controller brings them; `make dist` builds them.
+  agent_archives: /usr/share/skerry/agent-archives
 
 # An agent for the controller's own host.
 ssh_service:

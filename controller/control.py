@@ -30,7 +30,8 @@ from protocol.names import ClusterName, Labels, NodeId, NodeName, UserName
 
 LOG = logging.getLogger("CONTROL")
 COLLECTION = "control"
-_POLICY = "policy"
+# The record of the version that holds.
+POLICY = "policy"
 _ATTEMPTS = 20
 
 
@@ -216,7 +217,7 @@ class Control:
         fresh = _Issue(next_version(issue.version if issue else 0, now), to_milliseconds(now), parts)
         try:
             if record is None:
-                self._versions.create(_POLICY, fresh.to_value(), now=now)
+                self._versions.create(POLICY, fresh.to_value(), now=now)
             else:
                 self._versions.replace(record, fresh.to_value(), now=now)
         except (AlreadyExistsError, ConflictError):
@@ -226,7 +227,7 @@ class Control:
         return fresh
 
     def _record(self) -> Record | None:
-        return self._versions.get(_POLICY, now=self._clock())
+        return self._versions.get(POLICY, now=self._clock())
 
     def _report(self, version: int, changed: Sequence[str]) -> None:
         try:

@@ -13,13 +13,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from controller import role
+from protocol import service_manager
 
 LOG = logging.getLogger("CONTROLLER")
 _PR_SET_PDEATHSIG = 1
 _LINE_MAX = 4096
+_PULSES_MAX = 64 * 1024  # what a pipe holds
+# What of our own service manager's variables a role has a use for: the master key lies there, and its log goes there.
+_FOR_ROLES = (service_manager.CREDENTIALS, "JOURNAL_STREAM")
+NOTHING_SHARED: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,35 @@ def _as_user(user: tuple[int, int] | None) -> dict[str, Any]:
     return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": ()}
 
 
+def _environment(program: Program) -> dict[str, str]:
+    """Return our own environment without what the service manager tells us alone, and with what `program` asks for."""
+    ours = service_manager.without_service_variables(os.environ)
+    if program.is_role:
+        ours |= {name: os.environ[name] for name in _FOR_ROLES if name in os.environ}
+    return {**ours, **program.variables()}
+
+
+class _Pipes:
+    """The pipes by which a role says that it is ready, and that its loop turns: our ends, and for a while its own."""
+
+    def __init__(self) -> None:
+        self.ready, self.says_ready = os.pipe()
+        try:
+            self.pulse, self.beats = os.pipe()
+        except BaseException:
+            self.close_theirs(self.ready, self.says_ready)
+            raise
+        for end in (self.pulse, self.beats):  # neither waits for the other
+            os.set_blocking(end, False)
+
+    def variables(self) -> dict[str, str]:
+        return {role.READY: str(self.says_ready), role.PULSE: str(self.beats)}
+
+    def close_theirs(self, *ours: int) -> None:
+        for end in ours or (self.says_ready, self.beats):
+            os.close(end)
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -98,26 +133,39 @@ def _signal_name(number: int) -> str:
 class Process:
     """One run of a program."""
 
-    def __init__(self, program: Program, running: asyncio.subprocess.Process, ready: int) -> None:
+    def __init__(self, program: Program, running: asyncio.subprocess.Process, ready: int, pulse: int) -> None:
         self._program = program
         self._running = running
         self._ready = ready
+        self._pulse: int | None = pulse
+        self.is_ready = False
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._running.pid
 
     @classmethod
-    async def start(cls, program: Program, life: int) -> Process:
+    async def start(cls, program: Program, life: int, shared: Mapping[str, int] = NOTHING_SHARED) -> Process:
         """Start `program` in a session of its own: a Ctrl-C at the terminal is the supervisor's to hand on.
+
+        Args:
+            program: what to run.
+            life: the pipe that `lifeline` yielded.
+            shared: descriptors that every role is handed, by the name of the variable that tells it the number.
 
         Raises:
             OSError: it cannot be started.
         """
-        ready, says_ready = os.pipe()
-        ours = {role.LIFELINE: str(life), role.READY: str(says_ready)} if program.is_role else {}
+        pipes = _Pipes()
+        ours = {role.LIFELINE: str(life), **pipes.variables(), **{name: str(fd) for name, fd in shared.items()}}
+        handed = (life, pipes.says_ready, pipes.beats, *shared.values(), *program.sockets)
         try:
             running = await asyncio.create_subprocess_exec(
                 *program.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **program.variables(), **ours},
-                pass_fds=(life, says_ready, *program.sockets) if program.is_role else (),
+                env=_environment(program) | (ours if program.is_role else {}),
+                pass_fds=handed if program.is_role else (),
                 start_new_session=True,
                 preexec_fn=_prepared(program),
                 cwd=program.directory,
@@ -126,12 +174,12 @@ class Process:
                 **_as_user(program.user),
             )
         except BaseException:
-            os.close(ready)
+            pipes.close_theirs(pipes.ready, pipes.pulse)
             raise
         finally:
-            os.close(says_ready)
+            pipes.close_theirs()
         LOG.info("%s started, pid %d", program.name, running.pid)
-        return cls(program, running, ready)
+        return cls(program, running, pipes.ready, pipes.pulse)
 
     async def wait_ready(self) -> bool:
         """Wait until the process says that it serves; False where it ended instead. To be called once."""
@@ -140,10 +188,20 @@ class Process:
         loop.add_reader(self._ready, readable.set)
         try:
             await readable.wait()
-            return os.read(self._ready, 16) != b""
+            self.is_ready = os.read(self._ready, 16) != b""
+            return self.is_ready
         finally:
             loop.remove_reader(self._ready)
             os.close(self._ready)
+
+    def take_pulses(self) -> bool:
+        """Tell whether the process has said, since the last call, that its loop turns."""
+        if self._pulse is None:
+            return False
+        try:
+            return os.read(self._pulse, _PULSES_MAX) != b""
+        except BlockingIOError:
+            return False
 
     async def relay_log(self) -> None:
         """Hand on what the process writes to standard error, until it has ended. To be called once."""
@@ -168,10 +226,14 @@ class Process:
     async def wait(self) -> str:
         """Wait until the process has ended, and return how, in words."""
         status = await self._running.wait()
+        self._hang_up()
         return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
 
     async def end(self, patience: timedelta) -> None:
-        """Ask the process to end (by its `last_signal`), and end it (SIGKILL) where it has not after `patience`."""
+        """Ask the process to end (by its `last_signal`), and end it (SIGKILL) where it has not after `patience`.
+
+        What it has started goes with it, then, as far as that has stayed in its group.
+        """
         with suppress(ProcessLookupError):
             self._running.send_signal(self._program.last_signal)
         try:
@@ -180,5 +242,11 @@ class Process:
         except TimeoutError:
             LOG.warning("%s did not end within %d s: killed", self._program.name, patience.total_seconds())
             with suppress(ProcessLookupError):
-                self._running.kill()
+                os.killpg(self._running.pid, signal.SIGKILL)  # it leads a group of its own
             await self._running.wait()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None:
+            os.close(pulse)

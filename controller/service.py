@@ -1,38 +1,42 @@
 """`controller start`: opens the cluster, binds the doors, and runs one process for each role.
 
 The supervisor holds the listening sockets, so a role that dies loses nobody: connections wait in the
-backlog until it is up again. It touches no request itself.
+backlog until it is up again. It touches no request itself. It watches over every role, and whoever started it, such as
+systemd, watches over it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
-import socket
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from controller import broker_watch
-from controller.accounts import Origin
-from controller.addresses import BoundAddresses, public_web
-from controller.broker.error import BrokerError
-from controller.broker.mosquitto import find_mosquitto, find_owner
+from controller import broker_watch, role
+from controller.addresses import public_web
 from controller.broker_watch import BrokerWatch
 from controller.cluster import Cluster
-from controller.config import Address, ControllerConfig
+from controller.config import ConfigError, load_config
+from controller.crew import Crew, Watch
+from controller.debug_door import serve_orders
+from controller.doors import Doors, claimed
 from controller.housekeeping import AuthorityWatch, Housekeeper
-from controller.policy.supervision import Restarts, decide_restart
-from controller.process import Process, Program, lifeline
-from controller.tls_files import TlsPair, prepare_api, prepare_web, web_names, web_pins
-from protocol import limits
+from controller.log import LevelBoard, set_level
+from controller.policy.debug_order import Order, SetLevel
+from controller.policy.supervision import Limits
+from controller.process import Program, lifeline
+from controller.programs import programs_of
+from controller.service_manager import ServiceManager
+from controller.tls_files import prepare_api, prepare_web
+from protocol import service_manager
 from protocol.addresses import join_address
 
 LOG = logging.getLogger("CONTROLLER")
@@ -41,248 +45,173 @@ _HOUSEKEEPING = timedelta(minutes=5)
 _AUTHORITY_LOOK = timedelta(seconds=1)
 # How long a role may take to end once its drain time is over, before it is ended.
 _PATIENCE = timedelta(seconds=5)
-# -P: the directory that the controller is started in holds no code of ours.
-_PYTHON = (sys.executable, "-P", "-m")
-_ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
-
-
-class StartError(Exception):
-    """The controller cannot start; the message is one line with what failed and what to do."""
+# What the end of everything may take beside that.
+_SPARE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The listening sockets; `mqtt` only keeps its port for the broker, and is None where none is ours to run.
+class Setting:
+    """How a supervisor is started.
 
-    `diag` is None where diagnostics are off.
+    Attributes:
+        config_path: controller.yaml, absolute.
+        text: what stands in it: what the roles run by, whatever becomes of the file.
+        manager: who started it.
+        severity: what to log by, whatever controller.yaml says; None for what that says.
+        limits: for how long a role may be silent.
     """
 
-    web: socket.socket
-    ssh: socket.socket
-    tunnel: socket.socket
-    api: socket.socket
-    mqtt: socket.socket | None = None
-    diag: socket.socket | None = None
-
-    def addresses(self) -> BoundAddresses:
-        """Return where they listen, with the ports the system chose."""
-        mqtt, diag = (None if door is None else _name_of(door) for door in (self.mqtt, self.diag))
-        people, devices = (_name_of(self.web), _name_of(self.ssh)), (_name_of(self.tunnel), _name_of(self.api))
-        return BoundAddresses(*people, *devices, mqtt, diag)
-
-
-def bind_doors(config: ControllerConfig) -> Doors:
-    """Bind every door. Raises `StartError` for an address that cannot be had."""
-    with ExitStack() as bound:
-        doors = Doors(
-            web=bound.enter_context(_bind(config.web_listen, "proxy_service.web_listen_addr")),
-            ssh=bound.enter_context(_bind(config.ssh_listen, "proxy_service.listen_addr")),
-            tunnel=bound.enter_context(_bind(config.tunnel_listen, "proxy_service.tunnel_listen_addr")),
-            api=bound.enter_context(_bind(config.api_listen, "auth_service.listen_addr")),
-            mqtt=bound.enter_context(_berth(config)) if config.broker == "mosquitto" else None,
-            diag=bound.enter_context(_bind(config.diag_listen, "teleport.diag_addr")) if config.diag_listen else None,
-        )
-        bound.pop_all()  # all of them are there: nothing is closed
-    return doors
-
-
-def _berth(config: ControllerConfig) -> socket.socket:
-    """Return a socket that keeps the broker's port; mosquitto cannot be handed one, and binds its own beside it.
-
-    Both say SO_REUSEADDR, and no two such sockets can listen (socket(7)): where somebody else does, it is seen here.
-    """
-    try:
-        find_mosquitto()
-        find_owner()
-    except BrokerError as err:
-        raise StartError(str(err)) from None
-    return _bind(config.mqtt_listen, "mqtt.listen_addr", is_listening=False)
-
-
-def _bind(address: Address, key: str, *, is_listening: bool = True) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with ExitStack() as opened:
-            door = opened.enter_context(socket.socket(*found[:3]))
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(found[4])
-            if is_listening:
-                door.listen(1024)
-            opened.pop_all()
-    except (OSError, UnicodeError) as err:
-        reason = getattr(err, "strerror", None) or err
-        where = f"{key}: cannot listen on {join_address(*address)}: {reason}"
-        raise StartError(f"{where}: end what listens there, or give another address") from None
-    return door
-
-
-def _name_of(door: socket.socket) -> Address:
-    host, port = door.getsockname()[:2]
-    return str(host), int(port)
-
-
-@contextmanager
-def claimed(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory for this controller alone. Raises `StartError` where another one holds it."""
-    with (data_dir / "controller.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StartError(
-                f"{data_dir}: another controller runs on this data directory: end that one first"
-            ) from None
-        yield
+    config_path: Path
+    text: str
+    manager: ServiceManager = field(default_factory=ServiceManager)
+    severity: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 class Supervisor:
     """Keeps the roles running until it is told to stop."""
 
-    def __init__(self, cluster: Cluster, config_path: Path, doors: Doors) -> None:
+    def __init__(self, cluster: Cluster, setting: Setting, doors: Doors) -> None:
         self._cluster = cluster
-        self._config_path = config_path
+        self._config = cluster.config
+        self._setting = setting
         self._doors = doors
         self._bound = doors.addresses()
+        self._level = LevelBoard.make(setting.severity or self._config.severity)
+        self._shared = {role.LEVEL: self._level.fd, role.SETTINGS: role.keep_settings(setting.text)}
         self._stop = asyncio.Event()
-        self._not_ready: set[str] = set()
-        self._running: dict[str, Process] = {}
+        self._hangup = asyncio.Event()
+        self._crew: Crew
+        self._is_announced = False
         self._broker = None if cluster.config.broker == "none" else BrokerWatch(cluster, self._bound)
         self._watch = AuthorityWatch(cluster, self._renew)
         self._renewing = threading.Lock()
 
     async def run(self) -> None:
-        """Run every role; on SIGTERM or SIGINT let them drain, and return."""
+        """Run every role; on SIGTERM or SIGINT let them drain, and return. SIGHUP has the settings read again."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        with claimed(self._cluster.config.data_dir), lifeline() as life:
-            self._bound.save(self._cluster.config.data_dir)
+        # Somebody's terminal that is closed ends what was started there; a service has none.
+        loop.add_signal_handler(signal.SIGHUP, self._stop.set if _has_terminal() else self._hangup.set)
+        with claimed(self._config.data_dir), lifeline() as life:
+            self._bound.save(self._config.data_dir)
             self._cluster.orders.give()
-            programs = self._programs()
-            self._not_ready = {program.name for program in programs if program.is_role}
+            programs = programs_of(self._cluster, self._setting.config_path, self._doors, self._bound, self._broker)
+            drain = self._config.drain_timeout + _PATIENCE
+            watch = Watch(life, self._shared, self._setting.limits, drain, self._cluster.clock)
+            self._crew = Crew(programs, watch, self._stop, self._note_change)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_house(), name="housekeeping")
-                tasks.create_task(self._keep_broker(), name="broker's files")
-                tasks.create_task(self._keep_certificates(), name="certificates")
-                for program in programs:
-                    tasks.create_task(self._keep(program, life), name=program.name)
+                beside = [
+                    tasks.create_task(self._pulse(), name="pulse"),
+                    tasks.create_task(self._reload(), name="settings"),
+                    tasks.create_task(self._serve_orders(), name="debug socket"),
+                    tasks.create_task(self._tell_stop(), name="stop"),
+                ]
+                await self._keep_all(programs)
+                for task in beside:
+                    task.cancel()
         LOG.info("stopped")
 
-    def _programs(self) -> list[Program]:
-        doors = self._doors
-        web, api = prepare_web(self._cluster, self._bound), prepare_api(self._cluster, self._bound)
-        programs = [
-            self._role("proxy", (doors.ssh, doors.tunnel)),
-            self._role("web", (doors.web,), web),
-            self._role("api", (doors.api,), api),
-        ]
-        if self._broker is not None:
-            self._broker.broker.prepare()
-        if self._broker is not None and doors.mqtt is not None:
-            programs.insert(0, self._broker.program())
-        if self._broker is not None:
-            programs.append(self._role("presence", ()))
-        if doors.diag is not None:
-            programs.append(self._role("diag", (doors.diag,)))
-        return [*programs, self._node()] if self._cluster.config.ssh_service else programs
-
-    def _role(self, name: str, sockets: tuple[socket.socket, ...], tls: TlsPair | None = None) -> Program:
-        numbers = tuple(door.fileno() for door in sockets)
-        command = [*_PYTHON, "controller.cli", "role", name, "-c", str(self._config_path)]
-        for number in numbers:
-            command += ["--fd", str(number)]
-        if tls is not None:
-            command += ["--cert", str(tls.cert_file), "--key", str(tls.key_file)]
-        if tls is not None and tls.client_authorities is not None:
-            command += ["--client-ca", str(tls.client_authorities)]
-        return Program(name, tuple(command), numbers)
-
-    def _node(self) -> Program:
-        """Return the agent for this host: it joins like any other, with a token made for it alone."""
-        config = self._cluster.config
-        data_dir = config.data_dir / "node"
-        command = [*_PYTHON, "edge_agent", "start", "-c", os.devnull, "--data-dir", str(data_dir), *self._own_door()]
-        if config.nodename:
-            command += ["--nodename", config.nodename]
-        if config.ssh_labels:
-            command += ["--labels", ",".join(f"{key}={value}" for key, value in config.ssh_labels.items())]
-
-        def variables() -> dict[str, str]:
-            return {} if (data_dir / "identity.json").exists() else {"SKERRY_TOKEN": self._own_token()}
-
-        return Program("node", tuple(command), variables=variables, is_role=False)
-
-    def _own_door(self) -> list[str]:
-        """Return the options by which this host's own agent finds and trusts the web door."""
-        host, port = self._bound.web
-        names = web_names(self._cluster)
-        here = "127.0.0.1" if host in _ANY else host
-        if here not in names:
-            here = next((name for name in ("localhost", *names) if name in names), here)
-        trust = ["--ca-pin", web_pins(self._cluster)[0]] if here in names else ["--insecure"]
-        if here not in names:
-            LOG.warning("the web door's certificate bears no name: this host's own agent does not check it")
-        return ["--controller", join_address(here, port), *trust]
-
-    def _own_token(self) -> str:
-        origin = Origin(via="start", actor="controller")
-        token, _ = self._cluster.enrolment.tokens.add(
-            ttl=limits.JOIN_TOKEN_TTL, uses=1, labels={}, claimable=None, origin=origin
-        )
-        return token.reveal()
-
-    async def _keep(self, program: Program, life: int) -> None:
-        """Run `program`, again and again, until it is time to stop."""
-        restarts = Restarts(self._cluster.clock())
-        while not self._stop.is_set():
-            ending = await self._run_once(program, life)
-            if self._stop.is_set():
-                return
-            if program.name == broker_watch.NAME and self._broker is not None and self._broker.took_down():
-                continue
-            delay, falls = decide_restart(restarts, self._cluster.clock())
-            LOG.error("%s ended (%s): starting it again in %d s", program.name, ending, delay.total_seconds())
-            await self._sleep(delay)
-            restarts = Restarts(self._cluster.clock(), falls)
-
-    async def _run_once(self, program: Program, life: int) -> str:
-        try:
-            process = await Process.start(program, life)
-        except OSError as err:
-            return f"it cannot be started: {err.strerror or err}"
-        self._running[program.name] = process
+    async def _keep_all(self, programs: list[Program]) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(process.relay_log())
-            ready = tasks.create_task(self._note_ready(program, process))
-            stopped = tasks.create_task(self._stop.wait())
-            ended = tasks.create_task(process.wait())
-            await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await process.end(self._cluster.config.drain_timeout + _PATIENCE)
-            stopped.cancel()
-            ready.cancel()
-        del self._running[program.name]
-        return ended.result()
+            tasks.create_task(self._keep_house(), name="housekeeping")
+            tasks.create_task(self._keep_broker(), name="broker's files")
+            tasks.create_task(self._keep_certificates(), name="certificates")
+            for program in programs:
+                is_broker = program.name == broker_watch.NAME and self._broker is not None
+                took_down = self._broker.took_down if is_broker and self._broker else _never
+                tasks.create_task(self._crew.keep(program, took_down), name=program.name)
 
-    async def _note_ready(self, program: Program, process: Process) -> None:
-        if not await process.wait_ready() or program.name not in self._not_ready:
+    # --- what others are told -------------------------------------------------------------------------------
+
+    def _status(self) -> str:
+        return f"cluster {self._config.cluster_name}: {self._crew.summary()}"
+
+    def _note_change(self) -> None:
+        if self._stop.is_set():
             return
-        self._not_ready.discard(program.name)
-        if not self._not_ready:
+        if self._crew.is_ready and not self._is_announced:
+            self._is_announced = True
             self._announce()
+            self._setting.manager.tell(service_manager.ready(self._status()))
+        else:
+            self._setting.manager.tell(service_manager.status(self._status()))
 
     def _announce(self) -> None:
-        config, bound = self._cluster.config, self._bound
+        config, bound = self._config, self._bound
         doors = {"web": bound.web, "ssh": bound.ssh, "tunnel": bound.tunnel, "machine API": bound.api}
         LOG.info("doors: %s", ", ".join(f"{name} {join_address(*address)}" for name, address in doors.items()))
         if bound.diag is not None:
             LOG.info("diagnostics: http://%s/healthz, /readyz and /metrics", join_address(*bound.diag))
         LOG.info("cluster %s is ready: https://%s/web", config.cluster_name, public_web(config, bound))
 
+    async def _pulse(self) -> None:
+        """Tell the service manager that this loop turns."""
+        while self._setting.manager.pulse is not None:
+            self._setting.manager.tell(service_manager.PULSE)
+            await asyncio.sleep(self._setting.manager.pulse)
+
+    async def _tell_stop(self) -> None:
+        await self._stop.wait()
+        manager, drain = self._setting.manager, self._config.drain_timeout
+        manager.tell(service_manager.stopping(f"stopping: sessions may end within {drain.total_seconds():.0f} s"))
+        manager.tell(service_manager.extending((drain + _PATIENCE + _SPARE).total_seconds()))
+
+    # --- what it is told ------------------------------------------------------------------------------------
+
+    async def _reload(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            if self._is_serving:
+                self._setting.manager.tell(service_manager.reloading(time.monotonic_ns() // 1000))
+            await self._read_settings()
+            if self._is_serving:
+                self._setting.manager.tell(service_manager.ready(self._status()))
+
+    @property
+    def _is_serving(self) -> bool:
+        """Whether it is ready, and not about to end: before and after, a reload must not say that it is."""
+        return self._is_announced and not self._stop.is_set()
+
+    async def _read_settings(self) -> None:
+        """Take up the log level that controller.yaml says by now; the rest of it counts from the next start."""
+        try:
+            config = await asyncio.to_thread(load_config, self._setting.config_path)
+        except ConfigError as err:
+            LOG.error("the settings are not read again, and everything goes on as it was: %s", err)  # noqa: TRY400 - one line
+            return
+        self._set_level(self._setting.severity or config.severity)
+        LOG.info("the settings are read again: the log level is %s", self._level.read())
+        if replace(config, severity=self._config.severity) != self._config:
+            LOG.warning("%s says more that is new: that counts from the next start", self._setting.config_path)
+
+    def _set_level(self, severity: str) -> None:
+        self._level.write(severity)
+        set_level(severity)
+
+    async def _serve_orders(self) -> None:
+        try:
+            await serve_orders(self._config.data_dir, self._obey)
+        except OSError as err:
+            LOG.warning("`controller debug` will not reach this controller: %s", err.strerror or err)
+
+    def _obey(self, order: Order) -> Mapping[str, Any]:
+        before = self._level.read()
+        if isinstance(order, SetLevel):
+            self._set_level(order.severity)
+            LOG.info("the log level is %s, as was ordered by `controller debug`; it was %s", order.severity, before)
+            return {"level": order.severity, "before": before}
+        return {"level": before, "pid": os.getpid(), "ready": self._is_serving, "processes": self._crew.describe()}
+
+    # --- what it sees to ------------------------------------------------------------------------------------
+
     async def _keep_broker(self) -> None:
         while self._broker is not None and not self._stop.is_set():
             await self._sleep(broker_watch.LOOK)
             change = await asyncio.to_thread(self._broker.look)
-            await self._broker.apply(change, self._running.get(broker_watch.NAME))
+            await self._broker.apply(change, self._crew.of(broker_watch.NAME))
 
     async def _keep_house(self) -> None:
         housekeeper = Housekeeper(self._cluster, self._renew)
@@ -307,3 +236,16 @@ class Supervisor:
         with suppress(TimeoutError):
             async with asyncio.timeout(span.total_seconds()):
                 await self._stop.wait()
+
+
+def _never() -> bool:
+    return False
+
+
+def _has_terminal() -> bool:
+    """Tell whether this process was started at a terminal, whose end is then told by SIGHUP (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

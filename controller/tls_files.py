@@ -7,10 +7,11 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.addresses import BoundAddresses, certificate_hosts
-from controller.authority.x509 import certificate_names, is_self_issued
+from controller.addresses import BoundAddresses, certificate_hosts, unwary
+from controller.authority.error import AuthorityError
+from controller.authority.x509 import certificate_names, is_self_issued, public_key_pin
 from controller.cluster import Cluster
-from controller.store.durable import replace_file
+from controller.store.durable import replace_file, write_all
 from protocol.pins import certificate_pin
 from protocol.secret import Secret
 
@@ -32,7 +33,8 @@ def prepare_web(cluster: Cluster, bound: BoundAddresses) -> TlsPair:
     """Return what the web door presents: the admin's pair, or a fresh one of our own. Raises `TlsFileError`."""
     configured = cluster.config.https_keypair
     if configured is None:
-        chain, key = cluster.authority.issue_web(certificate_hosts(cluster.config, bound), cluster.clock())
+        hosts = certificate_hosts(cluster.config, bound)
+        chain, key = cluster.authority.issue_web(hosts, cluster.clock(), _web_before(cluster))
         return _write_pair(cluster, "web", chain, key)
     pair = TlsPair(configured.cert_file, configured.key_file)
     try:
@@ -52,10 +54,22 @@ def prepare_api(cluster: Cluster, bound: BoundAddresses) -> TlsPair:
     return TlsPair(pair.cert_file, pair.key_file, authorities)
 
 
-def prepare_probe(cluster: Cluster) -> TlsPair:
-    """Return what we show to our own doors to see whether they answer: a certificate that is no node's."""
+def prepare_probe(cluster: Cluster) -> ssl.SSLContext:
+    """Return what to knock with at our own doors: `unwary`, showing a certificate that is no node's.
+
+    It lies in memory alone: whoever looks changes nothing, and sees a door that is well though the disk is full.
+
+    Raises:
+        AuthorityError, StoreError, OSError: none can be made.
+    """
     chain, key = cluster.authority.issue_broker_client(cluster.clock())
-    return _write_pair(cluster, "probe", chain, key)
+    context, fd = unwary(), os.memfd_create("probe", os.MFD_CLOEXEC)  # ssl reads files only
+    try:
+        write_all(fd, f"{chain}{key.reveal()}".encode("ascii"))
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    return context
 
 
 def anchors(cluster: Cluster) -> str:
@@ -84,13 +98,25 @@ def login_pins(cluster: Cluster) -> tuple[str, ...]:
     return web_pins(cluster)
 
 
+def web_public_key(cluster: Cluster) -> str:
+    """Return the SHA-256 of the web door's own public key in base64, as ``curl --pinnedpubkey sha256//…`` takes it.
+
+    Empty where its certificate is not the cluster's own, or not made yet: then nobody needs it, or nobody can be told.
+    """
+    chain = _web_chain(cluster) if login_pins(cluster) else ""
+    try:
+        return public_key_pin(chain) if chain else ""
+    except AuthorityError:
+        return ""
+
+
 def web_names(cluster: Cluster) -> tuple[str, ...]:
     """Return the names and addresses the web door's certificate is good for; none for a certificate without any."""
     configured = cluster.config.https_keypair
     if configured is None:
         return certificate_hosts(cluster.config, BoundAddresses.load(cluster.config))
     try:
-        return certificate_names(configured.cert_file.read_text(encoding="ascii"))
+        return certificate_names(configured.cert_file.read_text(encoding="ascii", errors="replace"))
     except (OSError, ValueError):
         return ()
 
@@ -98,11 +124,31 @@ def web_names(cluster: Cluster) -> tuple[str, ...]:
 def _last_of(chain: Path) -> str:
     end = "-----END CERTIFICATE-----\n"
     try:
-        blocks = chain.read_text(encoding="ascii").replace("\r\n", "\n").split(end)
+        blocks = chain.read_text(encoding="ascii", errors="replace").replace("\r\n", "\n").split(end)
         start = blocks[-2].index("-----BEGIN CERTIFICATE-----")
-    except (OSError, UnicodeDecodeError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError):
         raise TlsFileError(f"proxy_service.https_keypairs: {chain} holds no certificate in PEM") from None
     return blocks[-2][start:] + end
+
+
+def _web_chain(cluster: Cluster) -> str:
+    """Return the chain that the web door presents, PEM; empty where there is none."""
+    configured = cluster.config.https_keypair
+    path = configured.cert_file if configured else cluster.config.data_dir / "tls" / "web.crt"
+    return _text_of(path)
+
+
+def _web_before(cluster: Cluster) -> tuple[str, Secret[str]] | None:
+    """Return the web door's chain and key until now, of our own making; None where there are none."""
+    chain, key = _text_of(_directory(cluster) / "web.crt"), _text_of(_directory(cluster) / "web.key")
+    return (chain, Secret(key)) if chain and key else None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _directory(cluster: Cluster) -> Path:

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from controller.api.app import BODY_MAX, ApiServices, create_app
 from controller.cluster import Cluster
-from controller.https.serve import ServerSettings, TlsFiles, serve
-from controller.role import say_ready
+from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
+from controller.role import beat, follow_level, say_ready
 
 
 def serve_api(cluster: Cluster, listener_fd: int, certificate: Path, key: Path, client_authority: Path) -> NoReturn:
@@ -23,4 +23,10 @@ def serve_api(cluster: Cluster, listener_fd: int, certificate: Path, key: Path, 
         recordings=cluster.recordings,
         clock=cluster.clock,
     )
-    serve(create_app(services), listener_fd, tls, settings, say_ready)
+    signs = Signs(ready=say_ready, turns=beat, worker_turns=_turns)
+    serve(create_app(services), listener_fd, tls, settings, signs)
+
+
+def _turns() -> bool:
+    follow_level()
+    return True

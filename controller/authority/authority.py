@@ -72,6 +72,11 @@ class Authority:
         made = [self._create(kind, now) for kind in AUTHORITY_KINDS]
         return made[-1]
 
+    def require_openable(self) -> None:
+        """Open each authority's key once. Raises `AuthorityError` where the master key is not the cluster's."""
+        for kind in AUTHORITY_KINDS:
+            self._private(kind, self._keys(kind)[0])
+
     def sign_ssh(self, order: CertificateOrder, public_key_line: str) -> str:
         """Return the OpenSSH certificate that `order` describes for a public key, both in one line."""
         subject = ssh.parse_subject(public_key_line)
@@ -210,9 +215,14 @@ class Authority:
             read_record(kind, record.value), read_rotation(kind, record.value), read_successions(record.value)
         )
 
-    def issue_web(self, hosts: Sequence[str], now: datetime) -> tuple[str, Secret[str]]:
-        """Return chain and key, PEM, for the web door, reached as any of `hosts` (names and addresses)."""
-        return x509.issue_server(hosts, now, self._issuer())
+    def issue_web(
+        self, hosts: Sequence[str], now: datetime, before: tuple[str, Secret[str]] | None = None
+    ) -> tuple[str, Secret[str]]:
+        """Return chain and key, PEM, for the web door, reached as any of `hosts` (names and addresses).
+
+        `before` is what it had until now, whose key it keeps until the TLS authority changes.
+        """
+        return x509.issue_server(hosts, now, self._issuer(), before)
 
     def issue_api_server(self, hosts: Sequence[str], now: datetime) -> tuple[str, Secret[str]]:
         """Return chain and key, PEM, for the machine API, reached as any of `hosts`."""

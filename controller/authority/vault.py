@@ -9,7 +9,6 @@ import base64
 import binascii
 import hmac
 import os
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,14 +16,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from controller.authority.error import AuthorityError
-from controller.store.durable import locked, make_private_directory, replace_file
 from protocol.secret import Secret
 
 MASTER_KEY_BYTES = 32
 _NONCE_BYTES = 12  # 96 bits, as NIST SP 800-38D recommends; random, for some 2**32 seals a key
 _SEAL_VERSION = "v1:"
-_KEY_VERSION = "skerry-master-key-v1 "
-_KEY_FILE_MAX = 1024
 _MAC_INFO = b"skerry vault mac v1"
 
 
@@ -77,63 +73,3 @@ class Vault:
 
 def _associated(purpose: str) -> bytes:
     return b"skerry vault v1\0" + purpose.encode()
-
-
-def load_or_create_master_key(path: Path) -> Secret[bytes]:
-    """Return the master key in the file `path`, made with fresh random bytes where there is none.
-
-    Of several processes that start at once, one makes it and all get that one.
-
-    Raises:
-        VaultError: the file cannot be read or made, holds something else, or may be read by others.
-    """
-    try:
-        key = _load(path)
-        if key is not None:
-            return key
-        if not path.parent.is_dir():  # one that exists may be shared, such as /etc, and keeps its mode
-            make_private_directory(path.parent)
-        with locked(path.with_name(path.name + ".lock")):
-            return _load(path) or _create(path)
-    except OSError as err:
-        raise VaultError(f"cannot read or make the master key file {path}: {err.strerror or err}") from err
-
-
-def _create(path: Path) -> Secret[bytes]:
-    key = os.urandom(MASTER_KEY_BYTES)
-    os.close(replace_file(path, f"{_KEY_VERSION}{base64.b64encode(key).decode('ascii')}\n".encode("ascii")))
-    return Secret(key)
-
-
-def _load(path: Path) -> Secret[bytes] | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(fd, "rb") as file:
-        _check_private(path, os.fstat(fd))
-        return _parse(path, file.read(_KEY_FILE_MAX))
-
-
-def _check_private(path: Path, stat: os.stat_result) -> None:
-    if stat.st_mode & 0o077:
-        raise VaultError(
-            f"the master key file {path} may be read by others (mode {stat.st_mode & 0o777:04o}); "
-            f"whoever could read it may hold every key of this cluster. Close it with: chmod 600 {path}"
-        )
-    if os.geteuid() not in {0, stat.st_uid} and stat.st_uid != 0:
-        raise VaultError(f"the master key file {path} belongs to user {stat.st_uid}, not to the one running this")
-
-
-def _parse(path: Path, data: bytes) -> Secret[bytes]:
-    try:
-        version, text = data[: len(_KEY_VERSION)], data[len(_KEY_VERSION) :]
-        key = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        version, key = b"", b""
-    if version != _KEY_VERSION.encode("ascii") or len(key) != MASTER_KEY_BYTES:
-        raise VaultError(
-            f"the master key file {path} is damaged; put it back from a backup. "
-            "Without it the authorities and all one-time-code secrets of this cluster cannot be opened"
-        )
-    return Secret(key)

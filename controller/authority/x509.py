@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +12,14 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controller.authority.error import AuthorityError
@@ -105,11 +112,16 @@ def key_mark(pem: str) -> str:
 
 def expiry(pem: str) -> datetime:
     """Return the end of the first certificate in `pem`, UTC. Raises `ValueError` where it holds none."""
-    return x509.load_pem_x509_certificate(pem.encode("ascii")).not_valid_after_utc
+    return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
 
 
-def issue_server(hosts: Sequence[str], now: datetime, issuer: Issuer) -> tuple[str, Secret[str]]:
+def issue_server(
+    hosts: Sequence[str], now: datetime, issuer: Issuer, before: tuple[str, Secret[str]] | None = None
+) -> tuple[str, Secret[str]]:
     """Return chain (leaf, then authority) and key, both PEM, of a server that is reached as any of `hosts`.
+
+    Its key is the one of `before`, what it had until now, as long as the authority is the same: whoever was told the
+    public key by which to know the server (RFC 7469's pin, as ``curl --pinnedpubkey`` takes it) goes on to know it.
 
     Raises:
         AuthorityError: there is no host, too many, or one that is neither a name nor an address.
@@ -117,7 +129,7 @@ def issue_server(hosts: Sequence[str], now: datetime, issuer: Issuer) -> tuple[s
     names = list(dict.fromkeys(_general_name(host) for host in hosts))
     if not 0 < len(names) <= _HOSTS_MAX:
         raise AuthorityError(f"a server's certificate needs from 1 to {_HOSTS_MAX} hosts, not {len(names)}")
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = (before and _key_before(*before, issuer)) or ec.generate_private_key(ec.SECP256R1())
     common = str(names[0].value)
     subject = common if len(common) <= _COMMON_NAME_MAX else "Skerry server"
     leaf = _sign(
@@ -128,6 +140,33 @@ def issue_server(hosts: Sequence[str], now: datetime, issuer: Issuer) -> tuple[s
         issuer,
     )
     return _pem(leaf) + issuer.chain(now), Secret(_private_pem(key).reveal().decode("ascii"))
+
+
+def public_key_pin(pem: str) -> str:
+    """Return the SHA-256 of a certificate's public key (RFC 7469 section 2.4), in base64.
+
+    Raises:
+        AuthorityError: `pem` begins with no certificate.
+    """
+    try:
+        key = x509.load_pem_x509_certificate(pem.encode("ascii")).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise AuthorityError("no certificate in PEM") from None
+    digest = Hash(SHA256())
+    digest.update(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return b64encode(digest.finalize()).decode("ascii")
+
+
+def _key_before(chain: str, key: Secret[str], issuer: Issuer) -> ec.EllipticCurvePrivateKey | None:
+    """Return the key that a server had, where this authority has certified it; None for any other, or for no key."""
+    try:
+        leaf = x509.load_pem_x509_certificate(chain.encode("ascii"))
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(issuer.certificate.encode("ascii")))
+        found = load_pem_private_key(key.reveal().encode("ascii"), None)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return None
+    is_its_own = isinstance(found, ec.EllipticCurvePrivateKey) and found.public_key() == leaf.public_key()
+    return found if is_its_own and isinstance(found, ec.EllipticCurvePrivateKey) else None
 
 
 def sign_node(request_pem: str, node_id: NodeId, now: datetime, issuer: Issuer) -> str:
@@ -191,7 +230,7 @@ def certificate_names(pem: str) -> tuple[str, ...]:
     Raises:
         ValueError: it holds no certificate.
     """
-    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    certificate = x509.load_pem_x509_certificate(pem.encode())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

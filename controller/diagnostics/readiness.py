@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from controller.authority import AuthorityError
 from controller.cluster import Cluster
 from controller.config import Address
 from controller.store.interface import StoreError
-from controller.tls_files import TlsPair, prepare_probe
+from controller.tls_files import prepare_probe
 
 _PATIENCE = timedelta(seconds=2)
 # An answer is good for so long: however many ask, each door is knocked at so rarely. A bad one is looked at sooner.
@@ -35,7 +36,7 @@ class Readiness:
         self._lock = threading.Lock()
         self._seen: Mapping[str, str] | None = None
         self._again = 0.0
-        self._probe: TlsPair | None = None
+        self._probe: ssl.SSLContext | None = None
         self._probe_made: tuple[str, float] = ("", 0.0)
 
     def look(self) -> Mapping[str, str]:
@@ -86,9 +87,9 @@ class Readiness:
             probe = self._take_probe()
         except (AuthorityError, StoreError, OSError) as err:
             return f"it cannot be asked: {err}"
-        return "" if answers(address, _PATIENCE, (probe.cert_file, probe.key_file)) else _SILENT
+        return "" if answers(address, _PATIENCE, probe) else _SILENT
 
-    def _take_probe(self) -> TlsPair:
+    def _take_probe(self) -> ssl.SSLContext:
         signer, now = self._cluster.authority.server_key_id("tls"), self._ticks()
         is_fresh = self._probe_made[0] == signer and now - self._probe_made[1] < _PROBE_TTL.total_seconds()
         if self._probe is None or not is_fresh:

@@ -18,7 +18,7 @@ from controller.authority import AuthorityError
 from controller.cluster import Cluster
 from controller.diagnostics.metrics import CONTENT_TYPE, render
 from controller.diagnostics.readiness import Readiness
-from controller.role import say_ready
+from controller.role import beat, say_ready
 from controller.store.interface import StoreError
 from controller.tls_files import TlsFileError
 from protocol.version import __version__
@@ -73,7 +73,8 @@ class DiagnosticsServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Cut off who takes too long, however busy they keep their connection; called twice a second."""
+        """Say that the loop turns, and cut off who takes too long, however busy; called twice a second."""
+        beat()
         late = time.monotonic() - self.asker_seconds
         with self._lock:
             slow = [request for request, since in self._askers.items() if since < late]

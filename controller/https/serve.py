@@ -17,9 +17,11 @@ from typing import Any, NoReturn
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
 from controller.https.intake import HEAD_MAX, LINE_MAX
 from controller.https.worker import PatientWorker
+from controller.policy.supervision import WORKER_SILENCE
 from protocol import limits
 
 _HEADERS_MAX = 64
@@ -81,6 +83,7 @@ class ServerSettings:
             for each worker.
         stop_grace: how long requests may go on after SIGTERM.
         tls_check: how often the TLS files are looked at, for a new certificate.
+        worker_silence: a worker whose loop has not turned for so long, whole seconds, is replaced.
     """
 
     name: str
@@ -95,6 +98,7 @@ class ServerSettings:
     buffers: int = 64 << 20
     stop_grace: timedelta = timedelta(seconds=10)
     tls_check: timedelta = timedelta(seconds=1)
+    worker_silence: timedelta = WORKER_SILENCE
 
 
 class _Log(glogging.Logger):  # type: ignore[misc]  # gunicorn carries no types
@@ -111,14 +115,49 @@ class _Log(glogging.Logger):  # type: ignore[misc]  # gunicorn carries no types
         self.error_log.debug(msg, *args, **kwargs)
 
 
+def _nothing() -> None:
+    """Do nothing: nobody waits for this."""
+
+
+def _true() -> bool:
+    """Tell that all is well: there is nothing else that could be wrong."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What a server tells those who run it.
+
+    Attributes:
+        ready: called once the server takes requests.
+        begun: called in each worker before it does.
+        turns: called by the main process's own loop, at least every few seconds.
+        worker_turns: called by each worker's own loop, at least every few seconds; returns whether whatever else the
+            worker runs turns too. A worker where that is not so, or whose loop does not turn, is replaced.
+    """
+
+    ready: Callable[[], None] = _nothing
+    begun: Callable[[], None] = _nothing
+    turns: Callable[[], None] = _nothing
+    worker_turns: Callable[[], bool] = _true
+
+
 @dataclass
 class _Bound:
     app: Callable[..., Any]
     listener_fd: int
     tls: TlsFiles
     settings: ServerSettings
-    ready: Callable[[], None]
-    begun: Callable[[], None]
+    signs: Signs
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn carries no types
+    """gunicorn's main process, whose loop says that it turns."""
+
+    def manage_workers(self) -> None:
+        """Keep as many workers as there should be: the loop calls it in every turn, at least once a second."""
+        self.app.signs.turns()
+        super().manage_workers()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no types
@@ -126,6 +165,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
         self._bound = bound
         self.tls = bound.tls
         self.settings = bound.settings
+        self.signs = bound.signs
         super().__init__()
 
     def load_config(self) -> None:
@@ -134,6 +174,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
 
     def load(self) -> Callable[..., Any]:
         return self._bound.app
+
+    def run(self) -> None:
+        _Arbiter(self).run()
 
 
 def _options(bound: _Bound) -> dict[str, Any]:
@@ -149,7 +192,7 @@ def _options(bound: _Bound) -> dict[str, Any]:
         "worker_connections": settings.connections + 1,
         "keepalive": max(1, int(settings.keepalive.total_seconds())),
         "graceful_timeout": max(1, int(settings.stop_grace.total_seconds())),
-        "timeout": 60,
+        "timeout": int(settings.worker_silence.total_seconds()),
         # Named for `wsgi.url_scheme` alone: the worker makes its own TLS context from `TlsFiles`.
         "certfile": str(bound.tls.certificate),
         "keyfile": str(bound.tls.key),
@@ -164,13 +207,9 @@ def _options(bound: _Bound) -> dict[str, Any]:
         "header_map": "refuse",
         "control_socket_disable": True,
         "accesslog": None,
-        "when_ready": lambda _arbiter: bound.ready(),
-        "post_worker_init": lambda _worker: bound.begun(),
+        "when_ready": lambda _arbiter: bound.signs.ready(),
+        "post_worker_init": lambda _worker: bound.signs.begun(),
     }
-
-
-def _nothing() -> None:
-    """Do nothing: nobody waits for this server."""
 
 
 def serve(
@@ -178,12 +217,9 @@ def serve(
     listener_fd: int,
     tls: TlsFiles,
     settings: ServerSettings,
-    ready: Callable[[], None] = _nothing,
-    begun: Callable[[], None] = _nothing,
+    signs: Signs | None = None,
 ) -> NoReturn:
     """Serve the WSGI application `app` on the listening socket `listener_fd` until SIGTERM; ends by SystemExit.
-
-    `ready` is called once the server takes requests, `begun` in each worker before it does.
 
     `app` is made before the workers are forked: it must hold no thread and no lock that is taken.
 
@@ -192,5 +228,5 @@ def serve(
         OSError, ssl.SSLError: the TLS files cannot be used.
     """
     tls.context()  # a bad file is reported here, once, and not by workers that die
-    _Server(_Bound(app, listener_fd, tls, settings, ready, begun)).run()
+    _Server(_Bound(app, listener_fd, tls, settings, signs or Signs())).run()
     raise SystemExit(0)

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 _READ = 16 * 1024
 _READS_PER_TURN = 8
 _ACCEPTS_PER_TURN = 64
-# Most answers fit into the kernel's buffer: the thread that makes one writes it. What does not fit the poller writes.
-_SEND_BUFFER = 512 * 1024
+# Most pages fit into the kernel's buffer: the thread that makes one writes it. What does not fit the poller writes. The
+# kernel takes twice as much of its own memory for it, from whoever does not read.
+_SEND_BUFFER = 64 * 1024
 # Of the threads one address has a quarter at a time, and two where that is less.
 _SHARE, _SHARE_MIN = 4, 2
 _PARTING = 2.0
@@ -78,6 +79,11 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
         self._tls_context = self.tls.context()
         self._tls_checked = time.monotonic()
         super().init_process()
+
+    def notify(self) -> None:
+        """Tell the arbiter that this worker turns, unless something that it runs does not: then it is replaced."""
+        if self.app.signs.worker_turns():
+            super().notify()
 
     def load_wsgi(self) -> None:
         """Load the application, which may keep connections."""

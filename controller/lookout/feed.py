@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from controller import unix_door
 from controller.presence.history import NodeHistory
 from controller.presence.wire import (
     HEALTH,
@@ -29,28 +28,8 @@ _SNAPSHOT_SECONDS = 30.0
 
 
 def bind(data_dir: Path) -> socket.socket:
-    """Return the listening socket, for its owner alone. Raises `OSError`.
-
-    It is bound by way of the directory's descriptor, for a Unix socket's own name may have no more than 107 bytes, and
-    takes the place of the one of an earlier run in one step.
-    """
-    directory = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    name = f"{SOCKET}.{os.getpid()}"
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=directory)
-        sock.bind(f"/proc/self/fd/{directory}/{name}")
-        os.chmod(name, 0o600, dir_fd=directory)
-        sock.listen(64)
-        os.rename(name, SOCKET, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.close(directory)
-    sock.setblocking(False)
-    return sock
+    """Return the listening socket, for its owner alone. Raises `OSError`."""
+    return unix_door.bind(data_dir, SOCKET)
 
 
 def _no_history(_node_id: NodeId) -> None:

@@ -15,13 +15,17 @@ _MAX = 1000
 
 @dataclass(slots=True)
 class _Stranger:
-    """What a node said: its last state, whether the broker had kept that, its last heartbeat, its live sessions."""
+    """What a node said: its last state, whether the broker had kept that, its last heartbeat, its live sessions.
+
+    `live_is_past` is whether it told of the sessions before that state.
+    """
 
     state: bytes = b""
     beat: bytes = b""
     retained: bool = False
     live: bytes = b""
     live_retained: bool = False
+    live_is_past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,10 @@ class Strangers:
         if told.word == "state":
             # What is too large stays too large. A heartbeat from before this is none after it: it may be a farewell.
             stranger.state, stranger.retained, stranger.beat = payload[: limits.NODE_STATE_MAX + 1], retained, b""
+            stranger.live_is_past = True
         elif told.word == "live":
             stranger.live, stranger.live_retained = payload[: limits.LIVE_SESSIONS_SIZE_MAX + 1], retained
+            stranger.live_is_past = False
         else:
             stranger.beat = payload[: limits.BEAT_MAX + 1]
 
@@ -95,6 +101,7 @@ def _said(node_id: NodeId, stranger: _Stranger) -> Iterator[Said]:
     if stranger.state:
         yield Said(NodeTopic(node_id, "state"), stranger.state, stranger.retained)
     if stranger.live:
-        yield Said(NodeTopic(node_id, "live"), stranger.live, stranger.live_retained)
+        is_old = stranger.live_retained or stranger.live_is_past  # it shows nobody alive who has said farewell since
+        yield Said(NodeTopic(node_id, "live"), stranger.live, is_old)
     if stranger.beat:  # the next is half a minute away
         yield Said(NodeTopic(node_id, "beat"), stranger.beat, retained=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from datetime import timedelta
 from pathlib import Path
 
+from controller import unix_door
 from controller.presence.history import NodeHistory
 from controller.presence.wire import LINE_MAX, SOCKET, WireError, history_question, read_history
 from protocol.names import NodeId
@@ -17,21 +17,8 @@ _PIECE = 256 * 1024
 
 
 def connect(data_dir: Path, patience: timedelta) -> socket.socket:
-    """Connect to the presence process. Raises `OSError`.
-
-    By way of the directory's descriptor: a Unix socket's own name may have no more than 107 bytes.
-    """
-    directory = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(patience.total_seconds())
-        sock.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.close(directory)
-    return sock
+    """Connect to the presence process. Raises `OSError`."""
+    return unix_door.connect(data_dir, SOCKET, patience)
 
 
 def ask_history(data_dir: Path, node_id: NodeId, timeout: timedelta = _PATIENCE) -> NodeHistory | None:

@@ -42,6 +42,7 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
         self._gate: Gate[I] = Gate(self._judge)
         self._username = ""
         self._turned_away = ""
+        self._has_begun = False
         self.is_turned_back = False
         self.address = ""
         self.connection: asyncssh.SSHServerConnection
@@ -85,10 +86,21 @@ class Doorway(asyncssh.SSHServer, Generic[I]):
         self._gate.guard(conn)
         # Nothing is read of a guest, and no work begun, before it is their turn.
         transport: asyncio.Transport = conn._transport  # type: ignore[assignment]  # noqa: SLF001 - as it is while a connection is made; the library lends no other hold on it
-        transport.pause_reading()
         make_room = partial(self._turn_away, "it made room for another")
-        if not self._lobby.enter(conn, str(peer[0]), begin=transport.resume_reading, vacate=make_room):
+        begin = partial(self._begin, transport)
+        if not self._lobby.enter(conn, str(peer[0]), begin=begin, vacate=make_room):
             self._turn_away("too many unauthenticated connections from there or in all")
+        # Not at once: Python 3.11.2, which is Debian 12's, overlooks that a transport is to wait before it has begun to
+        # read. This comes after it has begun, and before it has read.
+        asyncio.get_running_loop().call_soon(self._wait, transport)
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        self._has_begun = True
+        transport.resume_reading()
+
+    def _wait(self, transport: asyncio.Transport) -> None:
+        if not self._has_begun and not transport.is_closing():
+            transport.pause_reading()
 
     def _turn_away(self, reason: str) -> None:
         self._turned_away = reason

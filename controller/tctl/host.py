@@ -22,6 +22,7 @@ from controller.accounts import Origin, UserError
 from controller.addresses import BoundAddresses, public_web
 from controller.audit import AuditError
 from controller.authority import AuthorityError
+from controller.authority.master_key import KeyPlace, find_master_key
 from controller.cluster import Cluster, ClusterError, open_cluster
 from controller.config import ConfigError, ControllerConfig, load_config
 from controller.enrolment.nodes import NodeError
@@ -32,9 +33,11 @@ from controller.recordings import RecordingsError
 from controller.store.interface import StoreError
 from controller.tctl.error import MISUSED, TctlError
 from controller.tctl.setting import Settings
-from controller.tls_files import TlsFileError, web_pins
+from controller.tls_files import TlsFileError, web_pins, web_public_key
+from protocol.secret import Secret
 
-_MASTER_KEY = "master.key"
+# What the first start writes once it has made everything else.
+_FOUNDED = Path("store") / "cluster.json"
 _ACTOR_MAX_CHARS = 64
 # What ends a command with its own words.
 _SAID = (
@@ -69,6 +72,10 @@ class Desk:
         """Return the CA pins to give to devices and people."""
         return web_pins(self.cluster)
 
+    def web_public_key(self) -> str:
+        """Return the SHA-256 of the web door's public key, in base64; empty where nobody needs to be told."""
+        return web_public_key(self.cluster)
+
 
 @contextmanager
 def at_desk(settings: Settings, *, returning: bool = False) -> Iterator[Desk]:
@@ -83,17 +90,40 @@ def at_desk(settings: Settings, *, returning: bool = False) -> Iterator[Desk]:
     """
     set_up_log("DEBUG" if settings.debug else "WARN")
     config = _load(settings.config)
-    actor = _actor()
-    with _as_owner(config.data_dir, returning=returning):
+    acting = actor()
+    key = key_of_root(config)
+    with as_owner(config.data_dir, returning=returning):
         _require_cluster(config)
         try:
-            yield Desk(open_cluster(config), Origin(via="tctl", actor=actor))
+            yield Desk(open_cluster(config, master_key=key), Origin(via="tctl", actor=acting))
         except _SAID as err:
             raise TctlError(str(err)) from err
 
 
+def key_of_root(config: ControllerConfig) -> Secret[bytes] | None:
+    """Return the master key where root alone may read it; None where the owner of the data directory is to find it.
+
+    systemd reads the file as root for the service, which is handed it as a credential. Raises `TctlError`.
+    """
+    if os.geteuid() != 0 or config.master_key_file.is_relative_to(config.data_dir):
+        return None
+    try:
+        return find_master_key(KeyPlace.of(config.master_key_file, os.environ))
+    except AuthorityError as err:
+        raise TctlError(str(err)) from err
+
+
 @contextmanager
-def _as_owner(data_dir: Path, *, returning: bool) -> Iterator[None]:
+def as_owner(data_dir: Path, *, returning: bool) -> Iterator[None]:
+    """Be the owner of the data directory: whatever lies there leads root nowhere that its owner may not go.
+
+    Args:
+        data_dir: the directory.
+        returning: whether root is root again at the end.
+
+    Raises:
+        TctlError: this is neither root nor the owner.
+    """
     was_root, gids, groups = os.geteuid() == 0, os.getresgid(), os.getgroups()
     _become_owner(data_dir, for_good=not returning)
     try:
@@ -112,7 +142,7 @@ def _load(path: Path) -> ControllerConfig:
         raise TctlError(str(err), MISUSED) from err
 
 
-def _actor() -> str:
+def actor() -> str:
     """Return who acts, as the audit log names them: the person behind sudo, or this process's user."""
     # Only root's word on who became root counts: anyone else could set the variable.
     name = (os.environ.get("SUDO_USER") if os.getuid() == 0 else None) or _user_name(os.getuid())
@@ -166,7 +196,7 @@ def _groups_of(owner: os.stat_result) -> list[int]:
 def _require_cluster(config: ControllerConfig) -> None:
     """Refuse where no controller ever ran: opening the cluster would make keys that nobody meant to make."""
     try:
-        (config.data_dir / _MASTER_KEY).stat()
+        (config.data_dir / _FOUNDED).stat()
     except OSError as err:
         if isinstance(err, FileNotFoundError | NotADirectoryError):
             raise TctlError(_no_cluster(config.data_dir)) from None

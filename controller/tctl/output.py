@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import IO
 from controller.tctl.error import TctlError
 
 STANDARD = Path("-")
+_PREFIX, _SUFFIX = ".skerry-export-", ".part"
+# Seconds: a file that is younger may be about to be locked.
+_YOUNG = 60
 
 
 @contextmanager
@@ -58,12 +63,29 @@ def _standard() -> Iterator[IO[bytes]]:
 
 
 def _create(path: Path) -> tuple[int, Path]:
-    """Return a new file beside `path`. Raises `TctlError`."""
+    """Return a new file beside `path`, which is locked while it is written. Raises `TctlError`."""
+    _sweep(path.parent)
     try:
-        fd, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        fd, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=path.parent)
     except OSError as err:
         raise TctlError(f"cannot write {path}: {err.strerror}") from err
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return fd, Path(name)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what programs that were killed, or lost power, have left in `directory`: nobody holds its lock."""
+    for left in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):  # it is written just now, or is somebody else's
+            fd = os.open(left, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                found = os.fstat(fd)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if found.st_uid == os.geteuid() and time.time() - found.st_mtime > _YOUNG:
+                    left.unlink()
+            finally:
+                os.close(fd)
 
 
 def _require_room(path: Path, *, force: bool) -> None:

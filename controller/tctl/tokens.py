@@ -9,6 +9,7 @@ import click
 
 from controller.enrolment.tokens import TokenError
 from controller.policy.join import UNLIMITED, JoinToken
+from controller.policy.one_liner import install_line
 from controller.tctl.host import at_desk
 from controller.tctl.setting import (
     Settings,
@@ -103,7 +104,7 @@ def add(  # noqa: PLR0913 - one parameter a flag
         if ttl > limits.JOIN_TOKEN_TTL_MAX:
             most = format_duration(limits.JOIN_TOKEN_TTL_MAX)
             raise TokenError(f"a token may be valid for {most} at most, not {format_duration(ttl)}")
-        address, pins = desk.web_address(), desk.pins()
+        address, pins, public_key = desk.web_address(), desk.pins(), desk.web_public_key()
         text, token = desk.cluster.enrolment.tokens.add(
             ttl=ttl,
             uses=uses,
@@ -113,11 +114,12 @@ def add(  # noqa: PLR0913 - one parameter a flag
             ephemeral=ephemeral,
             origin=desk.origin,
         )
+    line = install_line(text, pins, address, public_key)
     if form == "json":
         shown = _as_json(token) | {"token": text.reveal(), "roles": [role], "ca_pin": pins[0], "controller": address}
-        say_json(shown)
+        say_json(shown | {"install": line})
     else:
-        say(describe_token(text, token, ttl, pins, address))
+        say(describe_token(text, token, ttl, pins, address, line))
 
 
 @command.command(name="ls")
@@ -158,7 +160,9 @@ def remove(settings: Settings, token: str) -> None:
     say(f"Token {shown} has been deleted")
 
 
-def describe_token(text: Secret[TokenText], token: JoinToken, ttl: timedelta, pins: Sequence[str], address: str) -> str:
+def describe_token(
+    text: Secret[TokenText], token: JoinToken, ttl: timedelta, pins: Sequence[str], address: str, line: str
+) -> str:
     """Return what the admin reads: the token, the command to run on the device, and what to mind."""
     life = describe_duration(ttl)
     options = [f"--token={text.reveal()}", *(f"--ca-pin={pin}" for pin in pins), f"--controller={address}"]
@@ -166,7 +170,11 @@ def describe_token(text: Secret[TokenText], token: JoinToken, ttl: timedelta, pi
         f"The invite token: {text.reveal()}",
         f"This token will expire in {life}.",
         "",
-        "Run this on the new node to join the cluster:",
+        "Run this on the new node to install the agent and join the cluster:",
+        "",
+        f"> {line}",
+        "",
+        "Or, where the agent is installed, without a service:",
         "",
         " \\\n   ".join(["> edge-agent start", *options]),
         "",
@@ -174,7 +182,8 @@ def describe_token(text: Secret[TokenText], token: JoinToken, ttl: timedelta, pi
         "",
         f"  - This invitation token will expire in {life}",
         f"  - It can be used {_times(token.uses_left)}",
-        f"  - {address} must be reachable from the new node",
+        f"  - {address} must be reachable from the new node,",
+        "    and so must the doors for devices there (by default 3024, 3025 and 8883)",
         *_conditions(token),
     ]
     return "\n".join(lines)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from controller.audit import AuditLog, Intact
+from controller.authority import AuthorityError
+from controller.authority.master_key import write_master_key
 from controller.cluster import ClusterError, open_cluster, utc_now
 from controller.config import ControllerConfig, parse_config
 from controller.policy.retention import Retention
@@ -121,3 +123,31 @@ def test_locks_that_are_over_are_dropped_for_good_and_others_kept(tmp_path: Path
     clock.move(hours=1)
     assert cluster.purge() == 1
     assert cluster.locks.list() == [kept]
+
+
+def test_a_cluster_that_has_lost_its_master_key_is_told_so_and_no_other_is_made(tmp_path: Path) -> None:
+    open_cluster(config(tmp_path))
+    (tmp_path / "data" / "master.key").unlink()
+    with pytest.raises(AuthorityError) as caught:
+        open_cluster(config(tmp_path))
+    assert "has lost its master key" in str(caught.value)
+    assert "auth_service.master_key_file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data" / "master.key").exists()
+
+
+def test_another_cluster_s_master_key_is_refused_before_anything_is_sealed_with_it(tmp_path: Path) -> None:
+    open_cluster(config(tmp_path))
+    (tmp_path / "data" / "master.key").unlink()
+    write_master_key(tmp_path / "data" / "master.key")
+    with pytest.raises(AuthorityError, match="the master key file is not the one it was sealed with"):
+        open_cluster(config(tmp_path))
+
+
+def test_the_master_key_may_lie_elsewhere(tmp_path: Path) -> None:
+    elsewhere = replace(config(tmp_path), master_key_file=tmp_path / "etc" / "master-key")
+    open_cluster(elsewhere)
+    assert not (tmp_path / "data" / "master.key").exists()
+    open_cluster(elsewhere)
+    with pytest.raises(AuthorityError, match="has lost its master key"):
+        open_cluster(config(tmp_path))

@@ -343,3 +343,10 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> 
     noise.write_bytes(b"\xff\xfe\x00" + os.urandom(100))
     with pytest.raises(ConfigError, match="cannot be read: not UTF-8 text"):
         load_config(noise)
+
+
+def test_the_master_key_lies_in_the_data_directory_unless_another_file_is_named() -> None:
+    inside = parse_config("teleport: {data_dir: /srv/skerry}", "controller.yaml")
+    assert inside.master_key_file == Path("/srv/skerry/master.key")
+    elsewhere = parse_config("auth_service: {master_key_file: /etc/skerry/master-key}", "controller.yaml")
+    assert elsewhere.master_key_file == Path("/etc/skerry/master-key")

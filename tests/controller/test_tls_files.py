@@ -4,16 +4,27 @@ import socket
 import ssl
 import stat
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controller.addresses import BoundAddresses
+from controller.addresses import BoundAddresses, answers
 from controller.cluster import Cluster, open_cluster
 from controller.config import parse_config
-from controller.tls_files import TlsFileError, TlsPair, anchors, login_pins, prepare_api, prepare_web, web_pins
+from controller.tls_files import (
+    TlsFileError,
+    TlsPair,
+    anchors,
+    login_pins,
+    prepare_api,
+    prepare_probe,
+    prepare_web,
+    web_names,
+    web_pins,
+)
 from protocol.pins import certificate_pin, choose_anchors
 from tests.harness.running_door import make_identity
 
@@ -60,6 +71,40 @@ def test_without_a_pair_of_the_admin_s_the_web_door_gets_one_of_ours_that_our_an
     assert handshake(pair, ssl.create_default_context(cadata=anchors(opened)), host)
     assert choose_anchors(anchors(opened), web_pins(opened)) == opened.authority.tls_authorities()
     assert pair.client_authorities is None
+
+
+def test_what_we_knock_with_at_our_own_doors_shows_a_certificate_and_lies_in_no_file(tmp_path: Path) -> None:
+    opened = cluster(tmp_path)
+    pair = prepare_api(opened, BOUND)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    probe = prepare_probe(opened)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair.cert_file, pair.key_file)
+    server.load_verify_locations(pair.client_authorities)
+    server.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        shown: list[bytes | None] = []
+
+        def serve() -> None:
+            sock, _ = listening.accept()
+            with sock, server.wrap_socket(sock, server_side=True) as door:
+                shown.append(door.getpeercert(binary_form=True))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert answers(listening.getsockname(), timedelta(seconds=30), probe)
+        thread.join(30)
+    assert shown[0]
+
+
+def test_what_else_stands_in_the_admin_s_chain_is_overlooked_in_any_script(tmp_path: Path) -> None:
+    opened = cluster(tmp_path, pair_of(tmp_path))
+    chain = opened.config.https_keypair.cert_file  # type: ignore[union-attr]  # it was just given
+    before = web_pins(opened), web_names(opened)
+    chain.write_text(f"subject=Hafenbehörde Köln\n{chain.read_text()}", encoding="utf-8")
+    assert (web_pins(opened), web_names(opened)) == before
+    assert before[1]
 
 
 def test_keys_and_certificates_are_the_owner_s_alone(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,33 @@ API_HOST = "api.harbour"
 PATIENCE = 20.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Door:
-    """The running machine API."""
+    """The running machine API.
+
+    Attributes:
+        logged: so many bytes of its log are of the time before the test.
+        reported: so many of the audit log's entries are.
+    """
 
     cluster: Cluster
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
     log_path: Path
+    logged: int = 0
+    reported: int = 0
+
+    def from_now(self) -> Door:
+        """Return the same to a test that is to see nothing of those before."""
+        return replace(self, logged=self.log_path.stat().st_size, reported=sum(1 for _ in self.cluster.audit.entries()))
 
     def log(self) -> str:
-        return self.log_path.read_text(encoding="utf-8", errors="replace")
+        return self.log_path.read_bytes()[self.logged :].decode("utf-8", "replace")
+
+    def entries(self, code: str) -> list[dict[str, Any]]:
+        """Return what the audit log was told under `code`."""
+        return [entry for entry in islice(self.cluster.audit.entries(), self.reported, None) if entry["code"] == code]
 
     def await_log(self, text: str) -> None:
         end = time.monotonic() + PATIENCE
@@ -67,8 +83,9 @@ class Door:
             context.load_cert_chain(identity)
         return context
 
-    def enrol(self, name: str = "gw-1") -> tuple[JoinReply, ssl.SSLContext]:
-        node, identity = self.enrol_device(Device(name))
+    def enrol(self) -> tuple[JoinReply, ssl.SSLContext]:
+        """Let a device of its own name join; return what it was given, and its TLS settings."""
+        node, identity = self.enrol_device(Device(f"gw-{uuid.uuid4().hex[:8]}"))
         return node, self.trust_with(identity)
 
     def enrol_device(self, device: Device) -> tuple[JoinReply, Path]:

@@ -39,11 +39,11 @@ def batch_of(node: JoinReply, *numbers: int, **changed: Any) -> bytes:  # noqa: 
 
 
 def counts(door: Door) -> list[int]:
-    return [entry["count"] for entry in door.cluster.audit.entries(kinds=("SK012W",))]
+    return [entry["count"] for entry in door.entries("SK012W")]
 
 
 def assert_serves(door: Door) -> None:
-    node, context = door.enrol("next")
+    node, context = door.enrol()
     status, receipt = door.post(context, batch_of(node, 1))
     assert (status, receipt) == (200, {"sequence": 1})
 
@@ -66,10 +66,10 @@ def test_one_batch_posted_by_four_connections_at_once_is_written_once(door: Door
 
 def test_a_node_cannot_speak_for_another(door: Door) -> None:
     _, context = door.enrol()
-    other, _ = door.enrol("other")
+    other, _ = door.enrol()
     assert door.post(context, batch_of(other, 1)) == (200, {"sequence": 1})
     assert counts(door) == []
-    (entry,) = door.cluster.audit.entries(kinds=("SK011W",))
+    (entry,) = door.entries("SK011W")
     assert entry["error"] == "R2: it speaks of another node"
 
 
@@ -95,13 +95,13 @@ def strangers(door: Door, kind: str) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("kind", ["none", "foreign", "of another cluster", "expired", "a server's"])
-def test_without_a_client_certificate_of_this_cluster_there_is_no_connection(door: Door, kind: str) -> None:
-    context = strangers(door, kind)
+def test_without_a_client_certificate_of_this_cluster_there_is_no_connection(own_door: Door, kind: str) -> None:
+    context = strangers(own_door, kind)
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
-        door.post(context, b"{}")
-    door.await_log("TLS: ")
-    assert "Traceback" not in door.log()
-    assert_serves(door)
+        own_door.post(context, b"{}")
+    own_door.await_log("TLS: ")
+    assert "Traceback" not in own_door.log()
+    assert_serves(own_door)
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_event_numbers_that_cannot_be_are_a_bad_request_and_true_events_go_on(do
     assert counts(door) == [1]
 
 
-def test_a_body_over_the_limit_is_refused_and_the_next_client_is_served(door: Door) -> None:
-    _, context = door.enrol()
-    assert door.post(context, b" " * (BODY_MAX + 1))[0] == 413
-    with door.connect(context) as sock:  # said to be huge, and never sent
+def test_a_body_over_the_limit_is_refused_and_the_next_client_is_served(own_door: Door) -> None:
+    _, context = own_door.enrol()
+    assert own_door.post(context, b" " * (BODY_MAX + 1))[0] == 413
+    with own_door.connect(context) as sock:  # said to be huge, and never sent
         sock.sendall(b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
         answer = http.client.HTTPResponse(sock)
         answer.begin()
         assert answer.status == 413
-    assert_serves(door)
+    assert_serves(own_door)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 404), ("/v1/join", 404), ("/v1/events/../x", 404)])
@@ -206,17 +206,17 @@ def test_other_paths_are_not_there(door: Door, path: str, status: int) -> None:
         pytest.param(os.urandom(50_000), id="noise"),
     ],
 )
-def test_garbage_in_front_of_tls_is_closed_with_one_line(door: Door, data: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as sock:
+def test_garbage_in_front_of_tls_is_closed_with_one_line(own_door: Door, data: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", own_door.port), timeout=PATIENCE) as sock:
         try:
             sock.sendall(data)
             while sock.recv(4096):
                 pass
         except ConnectionError:
             pass
-    door.await_log("TLS: ")
-    assert len([line for line in door.log().splitlines() if " WARN " in line]) == 1
-    assert_serves(door)
+    own_door.await_log("TLS: ")
+    assert len([line for line in own_door.log().splitlines() if " WARN " in line]) == 1
+    assert_serves(own_door)
 
 
 def test_garbage_inside_tls_is_a_bad_request(door: Door) -> None:
@@ -227,16 +227,16 @@ def test_garbage_inside_tls_is_a_bad_request(door: Door) -> None:
     assert_serves(door)
 
 
-def test_events_that_cannot_be_stored_are_not_acknowledged_and_are_taken_when_they_come_again(door: Door) -> None:
-    node, context = door.enrol()
-    log = door.folder / "data" / "log"
-    log.rename(door.folder / "aside")
+def test_events_that_cannot_be_stored_are_not_acknowledged_and_are_taken_when_they_come_again(own_door: Door) -> None:
+    node, context = own_door.enrol()
+    log = own_door.folder / "data" / "log"
+    log.rename(own_door.folder / "aside")
     log.write_text("in the way")
     body = batch_of(node, 1, 2)
-    status, answer = door.post(context, body)
+    status, answer = own_door.post(context, body)
     assert status == 503
     assert "send them again later" in answer["error"]["message"]
     log.unlink()
-    (door.folder / "aside").rename(log)
-    assert door.post(context, body) == (200, {"sequence": 2})
-    assert counts(door) == [1, 2]
+    (own_door.folder / "aside").rename(log)
+    assert own_door.post(context, body) == (200, {"sequence": 2})
+    assert counts(own_door) == [1, 2]

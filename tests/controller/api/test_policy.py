@@ -48,7 +48,7 @@ def test_a_node_under_a_lock_still_learns_what_holds(door: Door) -> None:
     door.cluster.locks.add("node", node.node_id, "", None, ADMIN)
     status, answer = door.ask(context, METHOD, PATH)
     assert status == 200
-    assert document(answer, *node.host_authorities).locks[0].value == node.node_id
+    assert node.node_id in [lock.value for lock in document(answer, *node.host_authorities).locks]
 
 
 def test_what_an_admin_has_changed_about_the_node_stands_beside_it(door: Door) -> None:
@@ -69,15 +69,15 @@ def test_who_is_no_enrolled_node_is_told_nothing(door: Door, name: str) -> None:
     assert (status, answer) == (403, {"error": {"message": "this certificate is not a node's of this cluster"}})
 
 
-def test_where_the_document_cannot_be_made_the_node_is_asked_to_come_again(door: Door) -> None:
-    _, context = door.enrol()
-    door.cluster.store.collection("authorities").delete("recording", now=datetime.now(UTC))
-    status, answer = door.ask(context, METHOD, PATH)
+def test_where_the_document_cannot_be_made_the_node_is_asked_to_come_again(own_door: Door) -> None:
+    _, context = own_door.enrol()
+    own_door.cluster.store.collection("authorities").delete("recording", now=datetime.now(UTC))
+    status, answer = own_door.ask(context, METHOD, PATH)
     assert (status, answer) == (503, {"error": {"message": "the policy document cannot be had now: ask again later"}})
-    door.await_log("no recording authority yet")
-    assert "Traceback" not in door.log()
-    door.cluster.authority.create_missing(datetime.now(UTC))
-    assert door.ask(context, METHOD, PATH)[0] == 200
+    own_door.await_log("no recording authority yet")
+    assert "Traceback" not in own_door.log()
+    own_door.cluster.authority.create_missing(datetime.now(UTC))
+    assert own_door.ask(context, METHOD, PATH)[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -34,12 +34,12 @@ def test_of_a_locked_node_one_in_ten_seconds_is_taken_however_good_it_was_before
 
 
 def test_a_locked_node_that_reports_in_bulk_is_told_when_to_go_on_and_may_always_ask_where_it_stands(
-    door: Door,
+    own_door: Door,
 ) -> None:
-    node, context = door.enrol()
-    door.cluster.locks.add("node", node.node_id, "", None, ADMIN)
-    answers = [door.post(context, batch_of(node, number)) for number in range(1, 40)]
+    node, context = own_door.enrol()
+    own_door.cluster.locks.add("node", node.node_id, "", None, ADMIN)
+    answers = [own_door.post(context, batch_of(node, number)) for number in range(1, 40)]
     taken = [answer for status, answer in answers if status == 200]
     assert {status for status, _ in answers} == {200, 429}
-    assert door.post(context, batch_of(node)) == (200, taken[-1])
-    assert len(counts(door)) == len(taken)
+    assert own_door.post(context, batch_of(node)) == (200, taken[-1])
+    assert len(counts(own_door)) == len(taken)

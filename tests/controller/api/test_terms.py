@@ -33,10 +33,10 @@ def test_a_node_is_told_at_the_join_and_whenever_it_asks(tmp_path: Path) -> None
         assert (node.recording.key_id, node.recording.mode) == (terms.key_id, "strict")
 
 
-def test_after_a_rotation_by_another_process_the_next_answer_names_the_new_key(door: Door) -> None:
-    _, context = door.enrol()
-    key_id = door.cluster.authority.rotate_recording_key(datetime.now(UTC))
-    status, answer = door.ask(context, METHOD, PATH)
+def test_after_a_rotation_by_another_process_the_next_answer_names_the_new_key(own_door: Door) -> None:
+    _, context = own_door.enrol()
+    key_id = own_door.cluster.authority.rotate_recording_key(datetime.now(UTC))
+    status, answer = own_door.ask(context, METHOD, PATH)
     assert (status, answer["key_id"], answer["mode"]) == (200, key_id, "best_effort")
 
 
@@ -68,15 +68,15 @@ def test_a_locked_node_is_told_its_lock_and_the_policy_and_may_report_and_upload
     assert door.ask(context, METHOD, PATH)[0] == 200
 
 
-def test_without_a_recording_key_the_node_is_asked_to_come_again_and_the_door_serves_on(door: Door) -> None:
-    _, context = door.enrol()
-    door.cluster.store.collection("authorities").delete("recording", now=datetime.now(UTC))
-    status, answer = door.ask(context, METHOD, PATH)
+def test_without_a_recording_key_the_node_is_asked_to_come_again_and_the_door_serves_on(own_door: Door) -> None:
+    _, context = own_door.enrol()
+    own_door.cluster.store.collection("authorities").delete("recording", now=datetime.now(UTC))
+    status, answer = own_door.ask(context, METHOD, PATH)
     assert (status, answer) == (503, {"error": {"message": "the terms cannot be had now: ask again later"}})
-    door.await_log("no recording authority yet")
-    assert "Traceback" not in door.log()
-    door.cluster.authority.create_missing(datetime.now(UTC))
-    assert door.ask(context, METHOD, PATH)[0] == 200
+    own_door.await_log("no recording authority yet")
+    assert "Traceback" not in own_door.log()
+    own_door.cluster.authority.create_missing(datetime.now(UTC))
+    assert own_door.ask(context, METHOD, PATH)[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -38,9 +38,9 @@ def uploader(shared: Door) -> Iterator[Uploader]:
 
 
 @pytest.fixture
-def lone(door: Door) -> Iterator[Uploader]:
+def lone(own_door: Door) -> Iterator[Uploader]:
     """The one node of a machine API that this test may harm."""
-    with closing(Uploader(door)) as node:
+    with closing(Uploader(own_door)) as node:
         yield node
 
 
@@ -323,7 +323,7 @@ def test_another_node_s_upload_is_none_of_a_node_s_business(uploader: Uploader) 
 
 
 def test_what_does_not_fit_is_refused_for_good_with_one_text_and_the_reason_in_the_audit_log(
-    door: Door, lone: Uploader
+    own_door: Door, lone: Uploader
 ) -> None:
     texts, uploader = set(), lone
     tapes = [uploader.tape(node=str(uuid.uuid4())), uploader.tape(cluster="elsewhere"), uploader.tape()]
@@ -339,7 +339,7 @@ def test_what_does_not_fit_is_refused_for_good_with_one_text_and_the_reason_in_t
         assert (at.status, at.state, at.headers["Skerry-Recording-Hash"]) == (200, "refused", None)
     assert len(texts) == 1
     assert [event["check"] for event in uploader.audited("SK033W")] == ["U12", "U12", "U14"]
-    assert len([line for line in door.log().splitlines() if " WARN " in line]) == 3
+    assert len([line for line in own_door.log().splitlines() if " WARN " in line]) == 3
     upload(uploader, uploader.tape())
 
 
@@ -401,35 +401,35 @@ def test_a_node_keeps_two_threads_at_most_and_others_are_served(uploader: Upload
     assert uploader.head(tape.session).state == "complete"
 
 
-def test_without_room_in_the_log_the_end_is_confirmed_later(door: Door, lone: Uploader) -> None:
+def test_without_room_in_the_log_the_end_is_confirmed_later(own_door: Door, lone: Uploader) -> None:
     tape = lone.tape()
     lone.create(tape.session)
-    log = door.folder / "data" / "log"
-    log.rename(door.folder / "aside")
+    log = own_door.folder / "data" / "log"
+    log.rename(own_door.folder / "aside")
     log.write_text("in the way")
     answer = lone.patch(tape.session, 0, tape.content)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
     assert lone.head(tape.session).status == 503
     log.unlink()
-    (door.folder / "aside").rename(log)
+    (own_door.folder / "aside").rename(log)
     at = lone.head(tape.session)
     assert (at.state, at.headers["Skerry-Recording-Hash"]) == ("complete", tape.chain.hex())
 
 
-def test_a_place_that_cannot_be_written_is_asked_to_be_tried_later(door: Door, lone: Uploader) -> None:
-    recordings = door.folder / "data" / "recordings"
+def test_a_place_that_cannot_be_written_is_asked_to_be_tried_later(own_door: Door, lone: Uploader) -> None:
+    recordings = own_door.folder / "data" / "recordings"
     recordings.write_text("in the way")
     answer = lone.create(lone.new_session())
     assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
     recordings.unlink()
     upload(lone, lone.tape())
-    assert "Traceback" not in door.log()
+    assert "Traceback" not in own_door.log()
 
 
-def test_after_all_that_events_are_still_served(door: Door, lone: Uploader) -> None:
+def test_after_all_that_events_are_still_served(own_door: Door, lone: Uploader) -> None:
     assert isinstance(lone.tape().header, Header)
     for body in (b"", os.urandom(10_000), b"\0" * limits.RECORDING_PIECE_MAX):
         tape = lone.tape()
         lone.create(tape.session)
         lone.patch(tape.session, 0, body)
-    assert_serves(door)
+    assert_serves(own_door)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import pytest
 
 from protocol import limits
 from tests.harness.running_door import RunningDoor, make_identity, read_all
+from tests.harness.running_program import await_pid_end, children_of
 
 StartDoor = Callable[..., RunningDoor]
 GET = b"GET /here HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -291,6 +294,17 @@ def test_peers_that_do_not_read_hold_no_thread_at_all(start_door: StartDoor, req
         assert status_of(door.ask(GET)) == 200
 
 
+def test_who_does_not_read_takes_little_of_the_kernels_memory(start_door: StartDoor) -> None:
+    door = start_door(seconds=PATIENT)
+    with begin_to_read(door, BIG) as sock:
+        port = sock.getsockname()[1]
+        here = ["ss", "-tmnH", "state", "established", f"( sport = :{door.port} and dport = :{port} )"]
+        shown = subprocess.run(here, capture_output=True, text=True, check=True, timeout=30).stdout
+    found = re.search(r"skmem:\(.*\btb(\d+),", shown)
+    assert found, shown
+    assert int(found[1]) <= 128 * 1024  # what it may take in all
+
+
 def test_answers_that_wait_for_their_reader_are_whole_and_in_order(start_door: StartDoor) -> None:
     door = start_door(seconds=PATIENT)
     with begin_to_read(door, BIG + LONG + KEEP + GET) as sock:
@@ -444,3 +458,23 @@ def test_a_hundred_clients_at_once_are_all_served(start_door: StartDoor) -> None
     with ThreadPoolExecutor(100) as pool:
         answers = list(pool.map(lambda _: door.ask(GET, timeout=20), range(100)))
     assert [status_of(answer) for answer in answers] == [200] * 100
+
+
+def test_a_worker_that_is_stopped_is_replaced(start_door: StartDoor) -> None:
+    door = start_door(seconds={"worker_silence": 4})
+    assert status_of(door.ask(GET, timeout=60)) == 200
+    (worker,) = children_of(door.process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    door.wait_for_log(f"WORKER TIMEOUT (pid:{worker})", within=60)
+    await_pid_end(worker, 60)
+    assert status_of(door.ask(GET, timeout=60)) == 200
+
+
+def test_a_worker_beside_whose_loop_something_stands_still_is_replaced(start_door: StartDoor) -> None:
+    door = start_door(seconds={"worker_silence": 4})
+    assert status_of(door.ask(GET, timeout=60)) == 200
+    (worker,) = children_of(door.process.pid)
+    assert status_of(door.ask(GET.replace(b"/here", b"/stand"), timeout=60)) == 200
+    door.wait_for_log(f"WORKER TIMEOUT (pid:{worker})", within=60)
+    await_pid_end(worker, 60)
+    assert status_of(door.ask(GET, timeout=60)) == 200

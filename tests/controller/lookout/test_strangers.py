@@ -8,7 +8,7 @@ from protocol.names import NodeId
 from protocol.topics import NodeTopic
 
 NODE = NodeId("00000000-0000-4000-8000-000000000001")
-STATE, BEAT = NodeTopic(NODE, "state"), NodeTopic(NODE, "beat")
+STATE, LIVE, BEAT = NodeTopic(NODE, "state"), NodeTopic(NODE, "live"), NodeTopic(NODE, "beat")
 
 
 class Shore:
@@ -37,6 +37,19 @@ def test_who_came_beat_and_left_before_being_known_has_left() -> None:
     shore.strangers.meet(BEAT, b"beat", retained=False)
     shore.strangers.meet(STATE, b"stopped", retained=False)
     assert shore.said() == [("state", b"stopped")]
+
+
+def test_sessions_told_before_a_farewell_show_nobody_alive_and_those_told_after_a_state_do() -> None:
+    shore = Shore()
+    shore.strangers.meet(STATE, b"online", retained=False)
+    shore.strangers.meet(LIVE, b"none", retained=False)
+    shore.strangers.meet(STATE, b"stopped", retained=False)
+    found = shore.strangers.judge({NODE}, shore.strangers.waiting())
+    assert [(one.topic.word, one.retained) for one in found] == [("state", False), ("live", True)]
+    shore.strangers.meet(STATE, b"online", retained=False)
+    shore.strangers.meet(LIVE, b"none", retained=False)
+    found = shore.strangers.judge({NODE}, shore.strangers.waiting())
+    assert [(one.topic.word, one.retained) for one in found] == [("state", False), ("live", False)]
 
 
 def test_who_is_no_node_is_refused_and_leaves_nothing() -> None:

@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.policy.supervision import LONGEST_DELAY, STABLE, Restarts, decide_restart
+from controller.policy.supervision import (
+    LONGEST_DELAY,
+    PULSE,
+    SILENCE,
+    STABLE,
+    START_SILENCE,
+    Limits,
+    Restarts,
+    Silence,
+    decide_restart,
+    listen,
+)
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
@@ -28,3 +39,29 @@ def test_a_process_that_held_out_for_a_while_begins_anew() -> None:
 def test_no_wait_is_longer_than_the_longest_whatever_the_count_and_the_clock(falls: int, seconds: int) -> None:
     delay, _ = decide_restart(Restarts(NOW, falls), NOW + timedelta(seconds=seconds))
     assert timedelta(0) <= delay <= LONGEST_DELAY
+
+
+def test_silence_is_counted_from_the_last_word_of_a_role() -> None:
+    silence = Silence(100.0)
+    for second in range(1, 6):
+        silence = listen(silence, 100.0 + second, is_heard=second == 2)
+    assert silence == Silence(105.0, timedelta(seconds=3))
+
+
+def test_a_listener_that_was_stopped_itself_holds_nothing_of_that_against_a_role() -> None:
+    assert listen(Silence(100.0), 100.0 + 86_400, is_heard=False) == Silence(100.0 + 86_400, 2 * PULSE)
+
+
+def test_a_role_may_be_silent_for_longer_before_it_serves() -> None:
+    assert Limits().of(is_ready=True) == SILENCE < Limits().of(is_ready=False) == START_SILENCE
+
+
+@given(st.lists(st.tuples(st.floats(-10, 1000), st.booleans())))
+def test_silence_never_lasts_longer_than_two_pulses_a_look_whatever_the_clock_does(
+    looks: list[tuple[float, bool]],
+) -> None:
+    silence, steady, unheard = Silence(0.0), 0.0, 0
+    for passed, is_heard in looks:
+        steady, unheard = steady + passed, 0 if is_heard else unheard + 1
+        silence = listen(silence, steady, is_heard=is_heard)
+        assert timedelta(0) <= silence.lasted <= 2 * PULSE * unheard

@@ -249,7 +249,9 @@ def test_a_piece_with_a_wrong_checksum_changes_nothing(gateway: Gateway, algorit
     tape = gateway.tape()
     gateway.begin(tape.session)
     digest = hashlib.new(algorithm, tape.content).digest()
-    for checksum, check in ((Checksum(algorithm, b"x" + digest[1:]), "U10"), (Checksum(algorithm, digest), "granted")):  # type: ignore[arg-type]  # one of the literal's own
+    other = bytes([digest[0] ^ 1]) + digest[1:]
+    for sum_, check in ((other, "U10"), (digest, "granted")):
+        checksum = Checksum(algorithm, sum_)  # type: ignore[arg-type]  # one of the literal's own
         answer = gateway.harbour.recordings.append(
             gateway.node, tape.session, Piece(0, tape.content, None, checksum), ADDRESS
         )

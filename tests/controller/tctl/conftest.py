@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from controller.cluster import Cluster, open_cluster
 from controller.config import load_config
 from tests.controller.tctl.archive import Archive
+from tests.harness.warm_program import COMMAND, plain_environment, warm_program
 
 ROOT = Path(__file__).parents[3]
 STATIC_TOKEN = "insecure-static-token-for-tests-wxyz"
@@ -38,12 +37,11 @@ def write_config(folder: Path, *more: str) -> Path:
 
 
 def run_tctl(config: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the program and wait for its end."""
-    clean = {name: value for name, value in os.environ.items() if name not in {"SUDO_USER", "PYTHONUNBUFFERED"}}
+    """Run the program from its start to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "controller.tctl", "-c", str(config), *arguments],
+        [*COMMAND, "-c", str(config), *arguments],
         cwd=ROOT,
-        env=clean | environment,
+        env=plain_environment() | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -69,7 +67,9 @@ def tctl(config: Path, cluster: Cluster) -> Tctl:
     assert cluster.config.data_dir.is_dir()
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return run_tctl(config, *arguments, **environment)
+        if environment:  # some of it is read when Python starts
+            return run_tctl(config, *arguments, **environment)
+        return warm_program().run("-c", str(config), *arguments)
 
     return run
 

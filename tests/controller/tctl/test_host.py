@@ -228,9 +228,9 @@ def test_root_that_is_to_return_is_wholly_the_owner_until_then_and_wholly_root_a
     nobody = pwd.getpwnam("nobody")
     os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
     code = (
-        "import os, sys, pathlib; from controller.tctl.host import _as_owner; "
+        "import os, sys, pathlib; from controller.tctl.host import as_owner; "
         "look = lambda: (os.getresuid(), os.getresgid(), os.getgroups()); before = look()\n"
-        "with _as_owner(pathlib.Path(sys.argv[2]), returning=True): print(os.geteuid(), os.getegid(), os.getgroups())\n"
+        "with as_owner(pathlib.Path(sys.argv[2]), returning=True): print(os.geteuid(), os.getegid(), os.getgroups())\n"
         "print(look() == before)"
     )
     status, out, err = _run(open_folder, program=("-c", code))

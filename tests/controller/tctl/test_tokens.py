@@ -37,7 +37,12 @@ def test_tokens_add_prints_the_command_for_the_device_word_for_word(tctl: Tctl, 
         f"The invite token: {token}\n"
         "This token will expire in 30 minutes.\n"
         "\n"
-        "Run this on the new node to join the cluster:\n"
+        "Run this on the new node to install the agent and join the cluster:\n"
+        "\n"
+        "> curl -fsSL https://skerry.example.com:3080/install.sh | sudo sh -s -- "
+        f"--token {token} --ca-pin {pin}\n"
+        "\n"
+        "Or, where the agent is installed, without a service:\n"
         "\n"
         "> edge-agent start \\\n"
         f"   --token={token} \\\n"
@@ -48,7 +53,8 @@ def test_tokens_add_prints_the_command_for_the_device_word_for_word(tctl: Tctl, 
         "\n"
         "  - This invitation token will expire in 30 minutes\n"
         "  - It can be used once\n"
-        "  - skerry.example.com:3080 must be reachable from the new node\n"
+        "  - skerry.example.com:3080 must be reachable from the new node,\n"
+        "    and so must the doors for devices there (by default 3024, 3025 and 8883)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
     kept = _kept(cluster, token)
@@ -96,6 +102,8 @@ def test_tokens_add_tells_programs_all_they_need(tctl: Tctl, cluster: Cluster) -
         "ephemeral": None,
         "ca_pin": web_pins(cluster)[0],
         "controller": "skerry.example.com:3080",
+        "install": "curl -fsSL https://skerry.example.com:3080/install.sh | sudo sh -s -- "
+        f"--token {told['token']} --ca-pin {web_pins(cluster)[0]}",
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.config import ControllerConfig, parse_config
-from controller.service import StartError, bind_doors
+from controller.doors import StartError, bind_doors
 
 DOORS = {
     "web": "proxy_service.web_listen_addr",
@@ -43,6 +43,17 @@ def test_port_0_is_a_port_that_the_system_chose_and_each_door_listens() -> None:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
     finally:
         close(doors)
+
+
+def test_doors_that_are_only_looked_at_do_not_listen_and_are_still_found_taken() -> None:
+    doors = bind_doors(config(), is_listening=False)
+    try:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(doors.addresses().web, timeout=5)
+    finally:
+        close(doors)
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(StartError):
+        bind_doors(config(web=f"127.0.0.1:{other.getsockname()[1]}"), is_listening=False)
 
 
 def test_ipv6_addresses_can_be_listened_on() -> None:
