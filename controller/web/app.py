@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -15,6 +16,7 @@ from controller.web import (
     gate,
     headers,
     home,
+    install,
     invitations,
     locks,
     login,
@@ -61,7 +63,7 @@ def create_app(services: Services) -> Flask:
     gate.guard(app, Throttle(services.rate))
     refusal.handle(app)
     shelf.stock(app)
-    for part in (login, invitations, nodes, api_v1, recordings, hall):
+    for part in (login, invitations, nodes, api_v1, recordings, hall, install):
         app.register_blueprint(part.blueprint)
     for part in (home, node, devices):
         app.register_blueprint(part.blueprint)
@@ -87,6 +89,7 @@ def _teach_templates(app: Flask, services: Services) -> None:
         sees_audit=lambda: access.sees_audit(visit.person().roles),
     )
     app.jinja_env.filters.update(instant=_instant, moment=_moment, from_ms=_from_ms, plain=_plain)
+    app.jinja_env.filters.update(sh=lambda value: shlex.quote(str(value)))
     app.jinja_env.filters.update(told=tell_event, told_instant=tell_instant)
 
 

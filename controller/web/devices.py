@@ -15,6 +15,7 @@ from controller.enrolment.tokens import TokenError, mark_of
 from controller.fleet import NodeView
 from controller.policy import join
 from controller.policy.join import UNLIMITED, JoinToken
+from controller.policy.one_liner import ansible_line, install_line
 from controller.web import refusal, visit
 from controller.web.invitations import draw_qr
 from controller.web.listing import Row, make_row
@@ -118,11 +119,13 @@ def make_token() -> Response:
         return _form({err.field: str(err)}, 422)
     except TokenError as err:
         return _form({"": str(err)}, 422)
-    line = start_line(text, services.join_pins(), services.public_address, wish.name)
+    pins, address = services.join_pins(), services.public_address
+    line = install_line(text, pins, address, services.web_public_key(), wish.name)
     return page(
         "device_line.html",
         wish=wish,
         line=line,
+        start=start_line(text, pins, address, wish.name),
         ansible=ansible_line(line, wish.name),
         qr=draw_qr(Secret(line)),
         lifetime=describe_duration(wish.ttl),
@@ -171,16 +174,10 @@ def _read(field: str, parse: Any, text: str) -> Any:  # noqa: ANN401 - what the 
 
 
 def start_line(text: Secret[TokenText], pins: tuple[str, ...], address: str, name: NodeName | None) -> str:
-    """Return what is run on the device, as root."""
+    """Return what is run on a device that has the agent already."""
     options = [f"--token={text.reveal()}", *(f"--ca-pin={pin}" for pin in pins), f"--controller={address}"]
     options += [f"--nodename={name}"] if name else []
     return " ".join(["edge-agent start", *options])
-
-
-def ansible_line(line: str, name: NodeName | None) -> str:
-    """Return what runs `line` on a device by Ansible, without a playbook: a unit that goes on when Ansible leaves."""
-    unit = f"systemd-run --unit=skerry-agent --property=Restart=always {line}"
-    return f"ansible {name or 'HOST'} -b -m shell -a {shlex.quote(unit)}"
 
 
 def _form(problems: Mapping[str, str], status: int = 200) -> Response:

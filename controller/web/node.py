@@ -237,7 +237,8 @@ def _past(found: Found) -> dict[str, Any]:
 def _portrait(found: Found, history: NodeHistory | None) -> Portrait:
     services = visit.services()
     drops = None if history is None else sum(count or 0 for count in history.offline)
-    return paint(found.view, found.record, services.fleet.broker(), drops, services.clock())
+    newest = services.depot.version()
+    return paint(found.view, found.record, services.fleet.broker(), drops, services.clock(), newest)
 
 
 def _day(history: NodeHistory | None) -> Day | None:

@@ -93,6 +93,9 @@ PERMISSIONS: Mapping[tuple[str, str], Permission] = {
     ("GET", "/web"): _anyone("web:home:redirect", looks=True),
     ("GET", "/favicon.ico"): _anyone("web:asset:read"),
     ("GET", "/web/static/<path:name>"): _anyone("web:asset:read"),
+    # What a device is installed from, before it can prove anything. Nothing in it is secret.
+    ("GET", "/install.sh"): _anyone("web:install:read", limited=True),
+    ("GET", "/install/<archive>"): _anyone("web:archive:read", limited=True),
     ("GET", "/web/login"): _anyone("web:login:read", looks=True),
     ("POST", "/web/login"): _anyone_writes("web:login:write"),
     ("POST", "/web/logout"): Permission("web:session:end", Holder.SESSION, writes=True),

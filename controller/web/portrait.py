@@ -15,6 +15,7 @@ from protocol.durations import brief_duration
 from protocol.messages import NodeStatus
 from protocol.presences import Beat, NodeState
 from protocol.sizes import format_size
+from protocol.versions import is_older
 
 _KIB, _MIB = 1024, 1024 * 1024
 # A certificate that runs for less than this and was not renewed is worth a look.
@@ -58,12 +59,23 @@ class Portrait:
     certificate: tuple[Fact, ...]
 
 
-def paint(view: NodeView, record: NodeRecord, broker: BrokerHealth, drops: int | None, now: datetime) -> Portrait:
-    """Return what is known of a node. `drops`: how often it went offline in the last day; None where nobody knows."""
+def paint(
+    view: NodeView, record: NodeRecord, broker: BrokerHealth, drops: int | None, now: datetime, newest: str = ""
+) -> Portrait:
+    """Return what is known of a node.
+
+    Args:
+        view: the node as it is listed.
+        record: what it joined as.
+        broker: whether anything can be heard of it.
+        drops: how often it went offline in the last day; None where nobody knows.
+        now: the present, UTC.
+        newest: the version of the agent that devices are installed with; empty where there is none to hand out.
+    """
     return Portrait(
         meaning=MEANINGS[view.status],
         standing=tuple(_standing(view, broker, now)),
-        device=tuple(_device(view, record)),
+        device=tuple(_device(view, record, newest)),
         link=tuple(_link(view, drops)),
         certificate=tuple(_certificate(record, now)),
     )
@@ -81,9 +93,11 @@ def _standing(view: NodeView, broker: BrokerHealth, now: datetime) -> Iterator[F
         yield Fact("Broker", f"down: {broker.reason}", broker.since, "stale")
 
 
-def _device(view: NodeView, record: NodeRecord) -> Iterator[Fact]:
+def _device(view: NodeView, record: NodeRecord, newest: str) -> Iterator[Fact]:
     state, beat = view.standing.state, view.standing.beat
-    yield Fact("Agent", view.version or "of an unknown version")
+    is_behind = bool(newest and view.version) and is_older(view.version, newest)
+    upgrade = f", {newest} is there: edge-agent upgrade" if is_behind else ""
+    yield Fact("Agent", f"{view.version or 'of an unknown version'}{upgrade}", tone="stale" if is_behind else "")
     if state is not None and state.platform:
         yield Fact("Platform", state.platform)
     if beat is not None:

@@ -27,6 +27,7 @@ _TEXTS = {
     409: ("Not possible now", "This does not fit what is there."),
     413: ("Too large", "The request is larger than this door accepts."),
     415: ("Not understood", "The body has to be JSON, and to say so: Content-Type: application/json."),
+    416: ("No such part", "This file has no such part: it is shorter."),
     429: ("Too many requests", "Too many requests came from your address. Wait a little, then try again."),
     500: ("Something went wrong", "The controller could not finish this. Its log says why; try again later."),
     503: ("Not available", "The controller cannot reach its records at the moment. Try again shortly."),

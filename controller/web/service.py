@@ -10,12 +10,13 @@ from controller.addresses import BoundAddresses, ping, public_web
 from controller.audit_reader import AuditReader
 from controller.cluster import Cluster
 from controller.home import Homes
-from controller.https.serve import ServerSettings, TlsFiles, serve
+from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
 from controller.policy.rate import Rate
 from controller.presence.caller import ask_history
-from controller.role import say_ready
-from controller.tls_files import anchors, login_pins, web_pins
+from controller.role import beat, follow_level, say_ready
+from controller.tls_files import anchors, login_pins, web_pins, web_public_key
 from controller.web.app import create_app
+from controller.web.depot import Depot
 from controller.web.hall.hall import Hall, Rooms
 from controller.web.hall.stamps import Changes
 from controller.web.services import Services
@@ -52,6 +53,8 @@ def services_of(cluster: Cluster) -> Services:
         clock=cluster.clock,
         login_pins=(lambda: login_pins(cluster)) if config.https_keypair is None else lambda: pins,
         rate=Rate(per_minute, per_minute),
+        depot=Depot(config.agent_archives),
+        web_public_key=lambda: web_public_key(cluster),
         join_pins=(lambda: web_pins(cluster)) if config.https_keypair is None else lambda: own,
     )
 
@@ -94,8 +97,16 @@ def serve_web(cluster: Cluster, listener_fd: int, certificate: Path, key: Path) 
     cluster.mirror.follow()
     settings = ServerSettings(name="web", workers=WORKERS, stop_grace=cluster.config.drain_timeout)
     services = services_of(cluster)
-    begun = services.hall.begin if services.hall else _nothing
-    serve(create_app(services), listener_fd, TlsFiles(certificate, key), settings, say_ready, begun)
+    signs = _signs(services.hall)
+    serve(create_app(services), listener_fd, TlsFiles(certificate, key), settings, signs)
+
+
+def _signs(hall: Hall | None) -> Signs:
+    def turns() -> bool:
+        follow_level()
+        return hall is None or hall.is_turning()
+
+    return Signs(ready=say_ready, begun=_nothing if hall is None else hall.begin, turns=beat, worker_turns=turns)
 
 
 def _nothing() -> None:

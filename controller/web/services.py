@@ -9,6 +9,7 @@ from datetime import datetime
 from controller.accounts import Accounts
 from controller.audit import AuditLog
 from controller.audit_reader import AuditReader
+from controller.config import ARCHIVES
 from controller.enrolment import Enrolment
 from controller.fleet import Fleet
 from controller.home import Homes
@@ -19,6 +20,7 @@ from controller.presence.history import NodeHistory
 from controller.recordings import Recordings
 from controller.recordings.surveys import Surveys
 from controller.web.accesses import Accesses
+from controller.web.depot import Depot
 from controller.web.hall.hall import Hall
 from controller.web.listing import Catalogue
 from controller.web.refusals import Refusals
@@ -52,6 +54,8 @@ class Services:
         hall: where what outlives a request goes on; None where this door has none.
         history: a node's last day; None where nothing is known of it.
         surveys: what is known of the recordings that are being looked at.
+        depot: the agent's archives, from which devices are installed.
+        web_public_key: the SHA-256 of this door's public key in base64; empty where nobody needs to be told.
     """
 
     accounts: Accounts
@@ -80,6 +84,8 @@ class Services:
     join_pins: Callable[[], tuple[str, ...]] = tuple
     history: Callable[[NodeId], NodeHistory | None] = lambda _: None
     hall: Hall | None = None
+    depot: Depot = field(default_factory=lambda: Depot(ARCHIVES))
+    web_public_key: Callable[[], str] = str
 
     def login_command(self, user: UserName) -> str:
         """Return what a person types to sign in from a terminal, whole: it works as it is copied."""

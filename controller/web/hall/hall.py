@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from controller.audit import AuditLog
 from controller.config import Address
 from controller.https.kept import Kept
 from controller.https.tls_wire import TlsWire
+from controller.policy.supervision import HALL_SILENCE, PULSE
 from controller.store.interface import Store
 from controller.web.hall.attendance import Attendance
 from controller.web.hall.end_session import end_session
@@ -73,6 +75,7 @@ class Hall:
         self.news: News
         self._attendance: Attendance
         self._is_stopping = False
+        self._beaten = 0.0  # when its loop last said that it turns, by the monotonic clock
 
     # --- for the worker and the views, in any thread --------------------------------------------------------
 
@@ -100,6 +103,10 @@ class Hall:
         LOG.debug("the hall ends %d connections within %.0f s", len(self._guests), within)
         if loop is not None:
             loop.call_soon_threadsafe(self._dismiss)
+
+    def is_turning(self, silence: timedelta = HALL_SILENCE) -> bool:
+        """Tell whether its event loop has turned within `silence`; one that has not begun does not stand either."""
+        return self._loop is None or time.monotonic() - self._beaten < silence.total_seconds()
 
     def end_session(self, entry: SessionEntry, person: UserRecord, origin: Origin) -> Granted[None] | Refused:
         """End a live session for all its parties, as a moderator who joins it would. Blocks, for a bounded time.
@@ -151,10 +158,17 @@ class Hall:
     async def _live(self, ready: Future[asyncio.AbstractEventLoop]) -> None:
         self.news = News(self._rooms.stamps)
         self._attendance = Attendance(self._rooms.accounts, self._guests)
+        self._beaten = time.monotonic()
         async with asyncio.TaskGroup() as self._group:
+            self._group.create_task(self._beat(), name="pulse")
             self._group.create_task(self.news.watch(), name="news")
             self._group.create_task(self._attendance.watch(), name="attendance")
             ready.set_result(asyncio.get_running_loop())
+
+    async def _beat(self) -> None:
+        while True:
+            self._beaten = time.monotonic()
+            await asyncio.sleep(PULSE.total_seconds())
 
     def _enter(self, kept: Kept, place: Place, token: str, errand: Errand) -> None:
         wire = TlsWire(kept.sock, kept.early, kept.gone)

@@ -452,6 +452,7 @@ SHAPES: Mapping[type, Schema] = {
             "shown_as": text(),
             "controller": text(says="HOST:PORT to give to the device"),
             "ca_pins": _LINES,
+            "install": text(),
         }
     ),
     Lock: record(_LOCK),

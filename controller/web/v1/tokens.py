@@ -8,12 +8,14 @@ from flask import Blueprint, Response, jsonify
 
 from controller.enrolment.tokens import TokenError, UnknownTokenError
 from controller.policy.join import UNLIMITED, JoinToken
+from controller.policy.one_liner import install_line
 from controller.web import refusal, visit
 from controller.web.permissions import rule
 from controller.web.v1 import question
 from protocol import endpoints, limits
 from protocol.instants import format_instant, to_milliseconds
 from protocol.join_tokens import JoinTokenEntry, JoinTokenList, MadeJoinToken, NewJoinToken
+from protocol.secret import Secret
 
 blueprint = Blueprint("v1_tokens", __name__)
 
@@ -38,7 +40,9 @@ def add() -> Response:
         ephemeral=None if asked.ephemeral is None else timedelta(seconds=asked.ephemeral),
         origin=visit.origin(),
     )
-    made = MadeJoinToken(text, _entry(token), services.public_address, services.join_pins())
+    address, pins = services.public_address, services.join_pins()
+    line = Secret(install_line(text, pins, address, services.web_public_key()))
+    made = MadeJoinToken(text, _entry(token), address, pins, line)
     response = jsonify(made.to_dict())
     response.status_code = 201
     return response

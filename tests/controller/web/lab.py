@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from controller.accounts.records import SessionKind
 from controller.audit import AuditLog
 from controller.audit_reader import AuditReader
 from controller.authority import Authority, Vault, load_or_create_master_key
-from controller.config import Address
+from controller.config import ARCHIVES, Address
 from controller.enrolment import Enrolment
 from controller.enrolment.nodes import NodeRecord, Nodes
 from controller.fleet import Fleet
@@ -28,6 +28,7 @@ from controller.recordings.directory import DirectoryStorage
 from controller.store.tiny import TinyStore
 from controller.terms import Terms
 from controller.web.app import create_app
+from controller.web.depot import Depot
 from controller.web.hall.hall import Hall, Rooms
 from controller.web.hall.stamps import Changes
 from controller.web.services import Services
@@ -224,5 +225,5 @@ class Lab:
         return node_id
 
 
-def web_app(data_dir: Path, public_address: str, per_minute: int) -> Flask:
-    return Lab.open(data_dir).app(public_address, per_minute)
+def web_app(data_dir: Path, public_address: str, per_minute: int, archives: Path = ARCHIVES) -> Flask:
+    return create_app(replace(Lab.open(data_dir).services(public_address, per_minute), depot=Depot(archives)))

@@ -238,6 +238,7 @@ def test_on_a_phone_the_menu_opens_without_scripts_too(enter: Enter, shared: Lab
         expect(page.get_by_role("button", name="Sign out")).to_be_visible()
         page.screenshot(path=Path(f"build/screenshots/menu-{'scripts' if scripts else 'plain'}-phone-light.png"))
         page.get_by_role("link", name="Nodes", exact=True).click()
+        page.wait_for_url("**/web/nodes")  # with its style sheet: without one every button is small
         expect(page.get_by_role("heading", name="Nodes")).to_be_visible()
         assert small_targets(page) == []
         assert walk.complaints == []

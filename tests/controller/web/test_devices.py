@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 import shlex
 from dataclasses import replace
@@ -17,17 +18,20 @@ from tests.controller.web.lab import HandClock, Lab
 from tests.controller.web.page_client import Browser, text_of
 
 PIN = "sha256:" + "ab" * 32
+KEY = "A" * 43 + "="
 NEW = "/web/devices/new"
 
 
 @pytest.fixture
 def ada(lab: Lab) -> Browser:
-    services = replace(lab.services("skerry.example:3080", 100_000), join_pins=lambda: (PIN,))
+    services = replace(
+        lab.services("skerry.example:3080", 100_000), join_pins=lambda: (PIN,), web_public_key=lambda: KEY
+    )
     return enter(lab, create_app(services), "ada")
 
 
 def lines_of(page: str) -> list[str]:
-    return [line.replace("&#39;", "'") for line in re.findall(r'data-copy="([^"]+)"', page)]
+    return [html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page)]
 
 
 def waiting_for(page: str) -> str:
@@ -62,18 +66,20 @@ def test_the_line_is_whole_and_the_token_is_made_as_it_was_asked_for(lab: Lab, a
     wish = {"name": "buoy-9", "labels": "env=production, site=oslo", "uses": "1", "ttl": "1h", "ephemeral": "24h"}
     page = ada.submit(NEW, wish | {"approve": "1"})
     assert page.status_code == 200
-    line, ansible, tctl = lines_of(page.text)
+    line, ansible, start, tctl = lines_of(page.text)
     (token,) = lab.enrolment.tokens.list()
-    expected = (
-        rf"edge-agent start --token=([0-9a-f]{{32}}) --ca-pin={PIN} --controller=skerry.example:3080 --nodename=buoy-9"
-    )
-    text = re.fullmatch(expected, line)
+    ends = rf"--token ([0-9a-f]{{32}}) --ca-pin {PIN} --nodename buoy-9"
+    fetch = re.escape(f"curl -fsSL -k --pinnedpubkey sha256//{KEY} https://skerry.example:3080/install.sh")
+    text = re.fullmatch(rf"{fetch} \| sudo sh -s -- {ends}", line)
     assert text is not None
+    assert start == (
+        f"edge-agent start --token={text[1]} --ca-pin={PIN} --controller=skerry.example:3080 --nodename=buoy-9"
+    )
     assert token.suffix == "****" + text[1][-4:]
     assert (token.labels, token.uses_left, token.approve) == ({"env": "production", "site": "oslo"}, 1, True)
     assert (token.expires, token.ephemeral) == (lab.clock() + timedelta(hours=1), timedelta(days=1))
-    assert shlex.split(ansible)[:6] == ["ansible", "buoy-9", "-b", "-m", "shell", "-a"]
-    assert shlex.split(ansible)[6].endswith(line)
+    as_root = f'bash -o pipefail -c "{line.replace("| sudo sh", "| sh")}"'
+    assert shlex.split(ansible) == ["ansible", "buoy-9", "-b", "-m", "shell", "-a", as_root]
     assert tctl == ("tctl tokens add --type=node --ttl=1h --labels=env=production,site=oslo --approve --ephemeral=24h")
     assert "<svg" in page.text
     (told,) = lab.audit.entries(kinds=["join_token.create"])

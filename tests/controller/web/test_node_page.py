@@ -257,3 +257,22 @@ def test_a_certificate_that_ends_soon_stands_out(
     assert (facts["Expires"].text, facts["Expires"].tone) == (text, tone)
     assert facts["Generation"].text == "4"
     assert ada.get(BUOY).status_code == 200
+
+
+@pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize(
+    ("newest", "tone", "text"),
+    [
+        ("", "", "0.1.0"),
+        ("0.1.0", "", "0.1.0"),
+        ("0.0.9", "", "0.1.0"),
+        ("0.2.0", "stale", "0.1.0, 0.2.0 is there: edge-agent upgrade"),
+    ],
+)
+def test_an_agent_that_is_behind_what_is_handed_out_says_so(
+    lab: Lab, clock: HandClock, newest: str, tone: str, text: str
+) -> None:
+    record = lab.enrolment.nodes.list()[0]
+    view = replace(Fleet(lab.enrolment.nodes, lab.presence, lab.told).all()[0], version="0.1.0")
+    (agent,) = [fact for fact in paint(view, record, BROKER_UP, None, clock(), newest).device if fact.term == "Agent"]
+    assert (agent.text, agent.tone) == (text, tone)
