@@ -1,0 +1,1 @@
+"""What people install: the wheel, archives and Debian packages of both programs."""
