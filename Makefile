@@ -2,16 +2,18 @@
 #   make demo [ARGS=--once]   a controller and two devices on this machine, used as a person would
 #   make test [ARGS=...]      every test; ARGS go to pytest
 #   make fuzz [SECONDS=600]   damaged recordings, for as long as is asked
-#   make lint                 format, rules, types, directions of imports
+#   make lint                 format, rules, types, directions of imports, the Ansible collection
 #   make bench [ONLY=name]    side by side with OpenSSH
 #   make assets               third-party JavaScript, CSS and fonts for the web door, from npm
 #   make lock                 resolve the dependencies anew and lock them with hashes
 #   make wheel                the distribution, with the web assets in it
+#   make dist [ARGS=...]      what people install, into dist/: wheel, archives and Debian packages; scripts/dist --help
+#   make ansible              Ansible, in .venv-ansible
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint bench assets lock wheel format clean
+.PHONY: help demo test fuzz lint bench assets lock wheel dist ansible format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,26 +22,31 @@ ASSETS := controller/web/static/vendor/.built
 FRONTEND := controller/web/frontend
 TUS_JS := tests/controller/api/tus-js
 AXE := tests/system/dashboard/axe
+ANSIBLE := .venv-ansible
 
 help:
-	@sed -n '2,10s/^# \?//p' Makefile
+	@sed -n '2,12s/^# \?//p' Makefile
 
 demo: $(VENV)/.controller $(ASSETS)
 	@scripts/packages demo
 	@exec $(BIN)/python scripts/demo.py $(ARGS)
 
-test: $(VENV)/.dev $(ASSETS) $(TUS_JS)/node_modules/.built $(AXE)/node_modules/.built
+test: $(VENV)/.dev $(ANSIBLE)/.built $(ASSETS) $(TUS_JS)/node_modules/.built $(AXE)/node_modules/.built
 	@scripts/packages test
 	@PYTHON=$(BIN)/python scripts/test $(ARGS)
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.protocol.recording.fuzz_recording --seconds $(or $(SECONDS),600) $(ARGS)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(ANSIBLE)/.built
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@mkdir -p build/collections/ansible_collections/skerry
+	@ln -sfn ../../../../deploy/ansible build/collections/ansible_collections/skerry/edge
+	cd deploy/ansible && PATH="$(CURDIR)/$(ANSIBLE)/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/build/collections" \
+	  ansible-lint --offline --profile production
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -85,6 +92,16 @@ $(VENV)/.dev: $(VENV)/bin/python requirements/dev.txt requirements/build.txt pyp
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.controller
 
+# Ansible and its linter, in a virtual environment of their own.
+ansible: $(ANSIBLE)/.built
+
+$(ANSIBLE)/.built: requirements/ansible.txt
+	@scripts/packages python
+	@echo "Installing Ansible into $(ANSIBLE)"
+	$(PYTHON) -m venv $(ANSIBLE)
+	$(ANSIBLE)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ansible.txt
+	@touch $@
+
 lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	scripts/lock
@@ -92,5 +109,8 @@ lock: $(VENV)/bin/python
 wheel: $(VENV)/.dev $(ASSETS)
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+dist: $(VENV)/.controller $(ASSETS)
+	@PYTHON=$(BIN)/python scripts/dist $(ARGS)
+
 clean:
-	rm -rf build dist var $(VENV) controller/web/static/vendor $(FRONTEND)/node_modules $(TUS_JS)/node_modules $(AXE)/node_modules
+	rm -rf build dist var $(VENV) $(ANSIBLE) controller/web/static/vendor $(FRONTEND)/node_modules $(TUS_JS)/node_modules $(AXE)/node_modules

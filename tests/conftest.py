@@ -25,6 +25,12 @@ pytest_plugins = ["tests.harness.doors"]
 # Files that wait more than they work. scripts/test keeps this order: begun first, they cost the others little, and none
 # of them is left for the end.
 PATIENT = (
+    "system/rollout/test_arm64.py",
+    "system/rollout/test_first_rollout.py",
+    "system/rollout/test_upgrade.py",
+    "system/rollout/test_one_liner.py",
+    "system/rollout/test_service.py",
+    "system/rollout/test_operations.py",
     "system/test_idle_traffic.py",
     "system/presence/test_links.py",
     "system/presence/test_locks_everywhere.py",

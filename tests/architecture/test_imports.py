@@ -13,13 +13,17 @@ from tests.architecture.source import PROGRAMS, ROOT, imported, modules
 
 # Each third-party library, and where alone it may be imported: the packages or modules that own it.
 OWNERS: dict[str, set[str]] = {
-    "argon2": {"controller.accounts.passwords"},
+    "argon2": {"controller.accounts.passwords", "controller.operations.sealing"},
     "asyncssh": {"protocol.ssh", "controller.proxy", "controller.web.hall", "edge_agent", "tsh"},
     "click": {
         "controller.cli",
         "controller.command_line",
+        "controller.debugging",
+        "controller.operations.commands",
         "controller.tctl",
         "edge_agent.commands",
+        "edge_agent.operations.commands",
+        "edge_agent.rollout.commands",
         "tsh.cli",
         "tsh.commands",
         "tsh.setting",
@@ -31,6 +35,7 @@ OWNERS: dict[str, set[str]] = {
         "protocol.ssh",
         "controller.authority",
         "controller.enrolment",  # verifies a joining device's proof
+        "controller.operations.sealing",  # backups
         "controller.proxy.host_key",
         "edge_agent.identity",
         "edge_agent.join",
@@ -49,7 +54,7 @@ OWNERS: dict[str, set[str]] = {
     "websockets": {"controller.web.hall"},
     "werkzeug": {"controller.web"},  # Flask's own
     "yaml": {"protocol.form"},
-    "zstandard": {"protocol.recording.frame"},
+    "zstandard": {"protocol.recording.frame", "controller.operations.sealing"},
 }
 CONTROLLER_ONLY = ("flask", "werkzeug", "tinydb", "gunicorn", "pyotp", "argon2", "segno", "controller")
 

@@ -11,23 +11,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from controller.https.serve import ServerSettings, TlsFiles, serve
+from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
 from controller.log import set_up_log
 
 RELEASED = threading.Event()
+STANDING = threading.Event()
 
 
 def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Answer with what was understood of the request; ``/big`` with 8 MiB, ``/broken`` with a fault.
 
     ``/long`` is made while it is read: 64 MiB, or with ``/long/broken`` a fault in the middle. ``/hold`` is answered
-    when somebody asks for ``/release``.
+    when somebody asks for ``/release``. After ``/stand`` something that the worker runs beside does not turn any more.
     """
     if environ["PATH_INFO"].startswith("/long"):
         return long(environ, start_response)
     if environ["PATH_INFO"] == "/hold":
         logging.getLogger("test").info("holding")
         RELEASED.wait(120)
+    if environ["PATH_INFO"] == "/stand":
+        STANDING.set()
     if environ["PATH_INFO"] == "/release":
         RELEASED.set()
     if environ["PATH_INFO"] == "/broken":
@@ -68,8 +71,10 @@ def main() -> None:
     if spec["app"] == "web":
         from tests.controller.web.lab import web_app
 
-        app = web_app(Path(spec["data_dir"]), spec["public_address"], spec.get("per_minute", 100_000))
-    serve(app, spec["fd"], tls, settings, lambda: logging.getLogger("test").info("ready"))
+        given = {"archives": Path(spec["agent_archives"])} if "agent_archives" in spec else {}
+        app = web_app(Path(spec["data_dir"]), spec["public_address"], spec.get("per_minute", 100_000), **given)
+    signs = Signs(ready=lambda: logging.getLogger("test").info("ready"), worker_turns=lambda: not STANDING.is_set())
+    serve(app, spec["fd"], tls, settings, signs)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _NUMBERS = itertools.count()
 _CLONE_NEWNET = 0x40000000
 _DIAL = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5).close()"
 # What a cheap router does: whoever is inside may dial out, and what comes back to that is let through.
-_ONLY_OUT = """
+ONLY_OUT = """
 table inet firewall {
   chain forward { type filter hook forward priority 0; policy drop;
     ct state established,related accept
@@ -61,7 +61,8 @@ table inet silence {
 _MODEM_BUFFER = 64 * 1024
 
 
-def _run(*command: str, typed: str | None = None) -> None:
+def run_or_fail(*command: str, typed: str | None = None) -> None:
+    """Run what makes or changes the network."""
     done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()} (root is needed, and ip and nft)"
 
@@ -126,33 +127,33 @@ class Internet:
 
     def cut(self) -> None:
         """Take down the gateway's link to the device: packets vanish, and neither end is told."""
-        _run("ip", "-n", self.gateway.name, "link", "set", "lan", "down")
+        run_or_fail("ip", "-n", self.gateway.name, "link", "set", "lan", "down")
 
     def mend(self) -> None:
         """Put it up again."""
-        _run("ip", "-n", self.gateway.name, "link", "set", "lan", "up")
+        run_or_fail("ip", "-n", self.gateway.name, "link", "set", "lan", "up")
 
     def silence(self) -> None:
         """Have the gateway drop all that would pass, either way, and say nothing."""
-        _run(*self.gateway.prefix, "nft", "-f", "-", typed=_SILENCE)
+        run_or_fail(*self.gateway.prefix, "nft", "-f", "-", typed=_SILENCE)
 
     def let_through(self) -> None:
         """Have it let through again what it did before."""
-        _run(*self.gateway.prefix, "nft", "delete", "table", "inet", "silence")
+        run_or_fail(*self.gateway.prefix, "nft", "delete", "table", "inet", "silence")
 
     def forget_connections(self) -> None:
         """Have the device lose its connections to the controller, as with a radio that is reset."""
-        _run(*self.device.prefix, "ss", "-K", "-t", "dst", self.controller.address)
+        run_or_fail(*self.device.prefix, "ss", "-K", "-t", "dst", self.controller.address)
 
     def narrow(self, kbits: int) -> None:
         """Let no more than so many kbit/s through the gateway in each direction, with a modem's deep buffer."""
         for link in ("wan", "lan"):
             shape = ["tbf", "rate", f"{kbits}kbit", "burst", "1600", "limit", str(_MODEM_BUFFER)]
-            _run("tc", "-n", self.gateway.name, "qdisc", "replace", "dev", link, "root", *shape)
+            run_or_fail("tc", "-n", self.gateway.name, "qdisc", "replace", "dev", link, "root", *shape)
 
     def meter(self, port: int) -> Callable[[], int]:
         """Count what the device sends to `port`; return what tells the bytes since, headers of TCP and IP included."""
-        _run(*self.gateway.prefix, "nft", "-f", "-", typed=_METER % port)
+        run_or_fail(*self.gateway.prefix, "nft", "-f", "-", typed=_METER % port)
         command = [*self.gateway.prefix, "nft", "-j", "list", "table", "inet", "counting"]
 
         def read() -> int:
@@ -175,9 +176,9 @@ def internet(*, slow: bool = False) -> Iterator[Internet]:
     made: list[str] = []
     try:
         for space in (net.controller, net.gateway, net.device):
-            _run("ip", "netns", "add", space.name)
+            run_or_fail("ip", "netns", "add", space.name)
             made.append(space.name)
-            _run("ip", "-n", space.name, "link", "set", "lo", "up")
+            run_or_fail("ip", "-n", space.name, "link", "set", "lo", "up")
         with _last_wire(net, slow=slow) as wire:
             _wire(net)
             yield replace(net, wire=wire)
@@ -191,7 +192,9 @@ def _last_wire(net: Internet, *, slow: bool) -> Iterator[subprocess.Popen[str] |
     """Lay the wire between gateway and device."""
     gateway, device = net.gateway.name, net.device.name
     if not slow:
-        _run("ip", "link", "add", "lan", "netns", gateway, "type", "veth", "peer", "name", "eth0", "netns", device)
+        run_or_fail(
+            "ip", "link", "add", "lan", "netns", gateway, "type", "veth", "peer", "name", "eth0", "netns", device
+        )
         yield None
         return
     command = [sys.executable, str(_SLOW_WIRE), gateway, "lan", device, "eth0"]
@@ -203,17 +206,19 @@ def _last_wire(net: Internet, *, slow: bool) -> Iterator[subprocess.Popen[str] |
 
 def _wire(net: Internet) -> None:
     controller, gateway, device = net.controller.name, net.gateway.name, net.device.name
-    _run("ip", "link", "add", "wan", "netns", controller, "type", "veth", "peer", "name", "wan", "netns", gateway)
+    run_or_fail(
+        "ip", "link", "add", "wan", "netns", controller, "type", "veth", "peer", "name", "wan", "netns", gateway
+    )
     for name, link, address in (
         (controller, "wan", f"{net.controller.address}/24"),
         (gateway, "wan", f"{net.gateway.address}/24"),
         (gateway, "lan", "192.168.7.1/24"),
         (device, "eth0", f"{net.device.address}/24"),
     ):
-        _run("ip", "-n", name, "address", "add", address, "dev", link)
-        _run("ip", "-n", name, "link", "set", link, "up")
-    _run("ip", "-n", device, "route", "add", "default", "via", "192.168.7.1")
+        run_or_fail("ip", "-n", name, "address", "add", address, "dev", link)
+        run_or_fail("ip", "-n", name, "link", "set", link, "up")
+    run_or_fail("ip", "-n", device, "route", "add", "default", "via", "192.168.7.1")
     # Even somebody who knows the way inside, and takes it, does not get in.
-    _run("ip", "-n", controller, "route", "add", "192.168.7.0/24", "via", net.gateway.address)
-    _run(*net.gateway.prefix, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-    _run(*net.gateway.prefix, "nft", "-f", "-", typed=_ONLY_OUT)
+    run_or_fail("ip", "-n", controller, "route", "add", "192.168.7.0/24", "via", net.gateway.address)
+    run_or_fail(*net.gateway.prefix, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run_or_fail(*net.gateway.prefix, "nft", "-f", "-", typed=ONLY_OUT)

@@ -7,7 +7,7 @@ import pwd
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.harness.simulated_controller import TOKEN, Person, SimulatedController
@@ -22,12 +22,17 @@ class Agent:
     """A real edge-agent process. Its log is read as it comes."""
 
     def __init__(
-        self, controller: SimulatedController, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        controller: SimulatedController,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
+        """Start it; `within` is what stands in front of its command line."""
         self._controller = controller
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from edge_agent.cli import main; main()", "start", *arguments],
+            [*within, sys.executable, "-c", "from edge_agent.cli import main; main()", "start", *arguments],
             cwd=ROOT,
             env=dict(os.environ) | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
             stdin=subprocess.DEVNULL,

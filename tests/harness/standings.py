@@ -15,7 +15,7 @@ from tests.harness.running_program import PATIENCE
 
 def shown(cluster: RealCluster, agent: Agent) -> dict[str, Any]:
     """Return what `tctl nodes show` says."""
-    found: dict[str, Any] = json.loads(cluster.tctl("nodes", "show", agent.node_id, "--format=json").stdout)
+    found: dict[str, Any] = json.loads(cluster.ask("nodes", "show", agent.node_id, "--format=json"))
     return found
 
 

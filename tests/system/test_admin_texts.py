@@ -15,8 +15,8 @@ pytestmark = pytest.mark.system
 
 
 def command_in(text: str) -> str:
-    """Return what a person copies: the lines after ``> ``."""
-    return text.partition("\n> ")[2].partition("\n\n")[0]
+    """Return what a person copies who has the agent: the last lines after ``> ``."""
+    return text.rpartition("\n> ")[2].partition("\n\n")[0]
 
 
 def test_adding_a_user_prints_the_message_and_a_link_that_works(harbour: Harbour) -> None:
@@ -84,7 +84,12 @@ def test_adding_a_token_prints_the_message_and_a_command_that_joins(cluster: Rea
         r"The invite token: (?P<token>[0-9a-f]{32})\n"
         r"This token will expire in 30 minutes\.\n"
         r"\n"
-        r"Run this on the new node to join the cluster:\n"
+        r"Run this on the new node to install the agent and join the cluster:\n"
+        r"\n"
+        rf"> curl -fsSL -k --pinnedpubkey sha256//[A-Za-z0-9+/]{{43}}= https://{re.escape(address)}/install\.sh "
+        r"\| sudo sh -s -- --token (?P=token) --ca-pin sha256:[0-9a-f]{64}\n"
+        r"\n"
+        r"Or, where the agent is installed, without a service:\n"
         r"\n"
         r"> edge-agent start \\\n"
         r"   --token=(?P=token) \\\n"
@@ -95,7 +100,8 @@ def test_adding_a_token_prints_the_message_and_a_command_that_joins(cluster: Rea
         r"\n"
         r"  - This invitation token will expire in 30 minutes\n"
         r"  - It can be used once\n"
-        rf"  - {re.escape(address)} must be reachable from the new node\n",
+        rf"  - {re.escape(address)} must be reachable from the new node,\n"
+        r"    and so must the doors for devices there \(by default 3024, 3025 and 8883\)\n",
         text,
     )
     mark = cluster.controller.mark()

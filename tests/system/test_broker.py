@@ -77,6 +77,14 @@ def test_what_is_locked_and_removed_reaches_the_broker_s_files_and_its_process_s
     while f"user {node}\ntopic deny #\n" not in access.read_text():
         assert time.monotonic() < deadline, access.read_text()
         time.sleep(0.05)
+    while "Serial Number:" not in revoked_of(cluster):  # each file is replaced by itself, one after the other
+        assert time.monotonic() < deadline, revoked_of(cluster)
+        time.sleep(0.05)
+    assert cluster.role_pid("broker") == broker
+
+
+def revoked_of(cluster: RealCluster) -> str:
+    """Return what OpenSSL reads in the broker's list of revoked certificates."""
     shown = subprocess.run(
         ["openssl", "crl", "-noout", "-text", "-in", cluster.data_dir / "broker" / "revoked.crl"],
         capture_output=True,
@@ -84,8 +92,7 @@ def test_what_is_locked_and_removed_reaches_the_broker_s_files_and_its_process_s
         check=True,
         timeout=PATIENCE,
     )
-    assert "Serial Number:" in shown.stdout
-    assert cluster.role_pid("broker") == broker
+    return shown.stdout
 
 
 def test_a_rotation_starts_the_broker_again_without_an_error(cluster: RealCluster) -> None:

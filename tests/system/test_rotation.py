@@ -27,7 +27,7 @@ def works(cluster: RealCluster, person: Person, node: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("kind", KINDS)
 def test_people_work_through_every_phase_of_a_rotation_and_through_its_rollback(
     cluster: RealCluster, kind: str
@@ -52,7 +52,7 @@ def test_people_work_through_every_phase_of_a_rotation_and_through_its_rollback(
     ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 def test_a_device_that_slept_through_two_rotations_of_everything_comes_home_by_itself(cluster: RealCluster) -> None:
     cluster.keep_ports()
     agent = cluster.start_agent("edge-1")
@@ -80,7 +80,7 @@ def await_online(cluster: RealCluster, nodes: int) -> None:
         assert time.monotonic() < deadline, told
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 def test_a_node_that_is_awake_comes_through_two_rotations_in_a_row_that_nobody_waits_for(cluster: RealCluster) -> None:
     """Its TLS certificate is of the old authority when that is dropped, and it has just renewed for the other one."""
     agent = cluster.start_agent("edge-1")

@@ -32,7 +32,7 @@ def comes_home(cluster: RealCluster, alice: Person, agent: Agent) -> None:
     assert (done.returncode, done.stdout) == (0, b"here\n"), done.stderr.decode()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_devices_that_were_there_before_or_amid_a_rotation_that_was_taken_back_come_home(cluster: RealCluster) -> None:
     cluster.keep_ports()
     old = cluster.start_agent("old")
