@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.https.kept import HandOver, Kept
-from controller.https.serve import ServerSettings, TlsFiles, serve
+from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
 from controller.https.tls_wire import TlsWire
 from controller.web.hall.web_socket import WebSocket, handshake
 
@@ -101,7 +101,8 @@ def main() -> None:
     """Serve a variant with so many threads on a socket that is handed over."""
     variant, threads, fd, cert, key = sys.argv[1:]
     settings = ServerSettings("bench", threads=int(threads))
-    serve(app_of(variant), int(fd), TlsFiles(Path(cert), Path(key)), settings, lambda: print("ready", flush=True))
+    signs = Signs(ready=lambda: print("ready", flush=True))
+    serve(app_of(variant), int(fd), TlsFiles(Path(cert), Path(key)), settings, signs)
 
 
 if __name__ == "__main__":
