@@ -159,7 +159,7 @@ def copy_and_search(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("env=production offline")
     expect(page.locator("tbody tr")).to_have_count(1)
-    assert page.url.endswith("/web/nodes?q=env%3Dproduction+offline")
+    page.wait_for_url("**/web/nodes?q=env%3Dproduction+offline")  # as the typing comes to rest
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(1)
 
