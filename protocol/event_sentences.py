@@ -62,6 +62,7 @@ SENTENCES: Mapping[str, str] = {
     "SK020I": "The cluster {cluster_name} was made",
     "SK050I": "{user} made a backup of the controller: {path}",
     "SK051W": "{user} put the controller back from a backup of {made}: what was done since is not in this log",
+    "SK052E": "The controller's process {process} did not answer for {seconds} s: it was ended, and started anew",
     "SK021W": "The audit log {file} was mended: a crash had left {bytes} bytes of a line",
     "T2010I": "{user} connected to {server_hostname} from {addr.remote}",
     "T1006W": "{user} was not let through[ to {target}] from {addr.remote}: {reason}",

@@ -103,6 +103,8 @@ CLUSTER_CREATE = _kind("cluster.create", "SK020I", "cluster_name ca_pin")
 # All that the controller needs to go on elsewhere was copied; and a controller goes on from such a copy.
 CONTROLLER_BACKUP = _kind("controller.backup", "SK050I", "user path recordings")
 CONTROLLER_RESTORE = _kind("controller.restore", "SK051W", "user made")
+# One of the controller's processes did not answer any more: it was ended, and started anew.
+CONTROLLER_HUNG = _kind("controller.hung", "SK052E", "process seconds")
 # A crash in the middle of a write left part of a line. It was ended where it was, and stands before this event.
 AUDIT_RECOVERED = _kind("audit.recovered", "SK021W", "file bytes after")
 SESSION_CONNECT = _kind("session.connect", "T2010I", "user server_id server_hostname addr.remote", "target")

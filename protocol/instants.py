@@ -1,4 +1,9 @@
-"""Instants as text, RFC 3339, UTC, milliseconds, ``2026-11-22T10:00:00.000Z``, and as milliseconds since 1970."""
+"""Instants as text and as milliseconds since 1970.
+
+For programs, and where they are kept or logged: RFC 3339, UTC, milliseconds, ``2026-11-22T10:00:00.000Z``.
+For people who read what a command prints: RFC 822 as RFC 1123 mends it, ``22 Nov 2026 10:00 UTC``: a clock may be wrong
+by decades, and then a year of two digits misleads. Only where Teleport's own listing has two, there are two.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,16 @@ _MILLISECOND = timedelta(milliseconds=1)
 def format_instant(instant: datetime) -> str:
     """Return an aware `instant` as text, in UTC, cut to milliseconds."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show_instant(instant: datetime, *, seconds: bool = False) -> str:
+    """Return an aware `instant` as people read it, in UTC: ``22 Nov 2026 22:17 UTC``, or to the second."""
+    return instant.astimezone(UTC).strftime("%d %b %Y %H:%M:%S UTC" if seconds else "%d %b %Y %H:%M UTC")
+
+
+def show_short_instant(instant: datetime) -> str:
+    """Return an aware `instant` as Teleport's listing of tokens has it, in UTC: ``11 Oct 19 22:17 UTC``."""
+    return instant.astimezone(UTC).strftime("%d %b %y %H:%M UTC")
 
 
 def parse_instant(text: object) -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from protocol import names
 from protocol.durations import describe_duration
 from protocol.events import Json
-from protocol.instants import format_instant, from_milliseconds
+from protocol.instants import format_instant, from_milliseconds, show_instant
 from protocol.messages import NodeEntry
 from protocol.recordings import RecordingEntry
 from protocol.sizes import format_size
@@ -49,7 +49,7 @@ def describe_status(node: NodeEntry) -> str:
     since = _instant(node.since)
     if node.status != "offline" or since is None:
         return node.status
-    return f"offline since {since.strftime('%d %b %y %H:%M UTC')}"
+    return f"offline since {show_instant(since)}"
 
 
 def node_json(node: NodeEntry) -> dict[str, Json]:
@@ -75,7 +75,7 @@ def describe_ambiguous(nodes: Iterable[NodeEntry], width: int | None = None) -> 
         [
             "ambiguous host could match multiple nodes",
             "",
-            render_nodes(nodes, with_ids=True, width=width),
+            render_nodes(nodes, with_ids=True, with_status=True, width=width),
             "",
             "Hint: try addressing the node by unique id (ex: tsh ssh user@node-id)",
             "Hint: use 'tsh ls -v' to list all nodes with their unique ids",
@@ -87,20 +87,31 @@ def render_recordings(entries: Iterable[RecordingEntry], *, with_state: bool = F
     """Return the listing of recordings, in their order.
 
     One that is not complete is marked as what it is; `with_state` has a column for that, and one for the size.
+    `tsh play` takes the ids as they are shown; `tctl` takes whole ones, which `with_state` has.
     """
     headers = ["ID", "Type", "Participants", "Hostname", "Timestamp", *(["State", "Size"] if with_state else [])]
+    found = tuple(entries)
+    cut = None if with_state else _id_width((entry.session for entry in found), width)
     rows = (
         [
-            entry.session,
+            entry.session[:cut],
             entry.kind,
             ", ".join(entry.participants),
             entry.hostname,
             _timestamp(entry.started) + _mark(entry, with_state=with_state),
             *([entry.state, format_size(entry.size)] if with_state else []),
         ]
-        for entry in entries
+        for entry in found
     )
     return render_table(headers, rows, width)
+
+
+def _id_width(sessions: Iterable[str], width: int | None) -> int | None:
+    """Return how many characters of the sessions' ids are shown, in a terminal so wide; None for all of them."""
+    if width is None or width >= _ID_WHOLE_FROM:
+        return None
+    whole = tuple(sessions)
+    return _ID_WIDTH if len({session[:_ID_WIDTH] for session in whole}) == len(whole) else None
 
 
 def _mark(entry: RecordingEntry, *, with_state: bool) -> str:
@@ -108,7 +119,7 @@ def _mark(entry: RecordingEntry, *, with_state: bool) -> str:
 
 
 def _timestamp(milliseconds: int) -> str:
-    """Return the moment as ``Nov 26 16:36:16 UTC``; a dash where the calendar has no such moment."""
+    """Return the moment as Teleport's listing has it, ``Nov 26 16:36:16 UTC``; a dash where the calendar has none."""
     moment = _instant(milliseconds)
     return "-" if moment is None else moment.strftime("%b %d %H:%M:%S UTC")
 
@@ -116,9 +127,7 @@ def _timestamp(milliseconds: int) -> str:
 def render_sessions(entries: Iterable[SessionEntry], now: datetime, *, width: int | None = None) -> str:
     """Return the listing of sessions that are going on, in their order; `tsh join` takes the ids as they are shown."""
     found = tuple(entries)
-    cut = None if width is None or width >= _ID_WHOLE_FROM else _ID_WIDTH
-    if len({entry.live.session[:cut] for entry in found}) < len(found):
-        cut = None
+    cut = _id_width((entry.live.session for entry in found), width)
     rows = (
         [
             entry.live.session[:cut],
@@ -126,7 +135,7 @@ def render_sessions(entries: Iterable[SessionEntry], now: datetime, *, width: in
             describe_age(entry.live.started, now),
             entry.name,
             entry.live.login,
-            cut_text(escape_text(entry.live.command), _COMMAND_WIDTH) or "-",
+            (entry.live.command if width is None else cut_text(escape_text(entry.live.command), _COMMAND_WIDTH)) or "-",
             ", ".join(f"{party.user} ({party.mode})" for party in entry.live.parties) or "-",
         ]
         for entry in found
@@ -175,4 +184,4 @@ def factor_json(entry: FactorEntry) -> dict[str, Json]:
 
 def _date(milliseconds: int) -> str:
     moment = _instant(milliseconds)
-    return "-" if moment is None else moment.strftime("%d %b %Y %H:%M UTC")
+    return "-" if moment is None else show_instant(moment)

@@ -149,9 +149,7 @@ def _instant(value: object) -> int:
     return found
 
 
-def _size(value: object) -> tuple[int, int] | None:
-    if value is None:
-        return None
+def _size(value: object) -> tuple[int, int]:
     found = list_of(whole)(value)
     if len(found) != 2 or not all(0 < side <= _SIDE_MAX for side in found):
         raise MessageError("not columns and rows")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from protocol.instants import from_milliseconds
+from protocol.instants import from_milliseconds, show_instant
 from protocol.recording.fault import RecordingError
 from protocol.recording.framing import Position
 from protocol.recording.header import Header
@@ -177,4 +177,4 @@ def _instant(milliseconds: int) -> str:
         moment = from_milliseconds(milliseconds)
     except OverflowError:
         return "a time beyond the calendar"
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return show_instant(moment, seconds=True)

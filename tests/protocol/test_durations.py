@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.durations import BadDurationError, describe_duration, format_duration, parse_duration
+from protocol.durations import BadDurationError, brief_duration, describe_duration, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,14 @@ def test_a_span_is_written_as_go_does(seconds: float, text: str) -> None:
 )
 def test_a_span_is_said_in_words(seconds: int, text: str) -> None:
     assert describe_duration(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0s"), (1, "1s"), (60, "1m"), (302, "5m 2s"), (3600, "1h"), (3601, "1h"), (86400, "1d")),
+        *((273600, "3d 4h"), (2**70, "1000000000d")),
+    ],
+)
+def test_a_table_has_room_for_the_two_largest_units(seconds: int, text: str) -> None:
+    assert brief_duration(seconds) == text

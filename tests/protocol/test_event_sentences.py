@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from protocol import events
-from protocol.event_sentences import SENTENCES, VALUE_MAX, describe_event, fields_of
+from protocol.event_sentences import SENTENCES, VALUE_MAX, describe_event, fields_of, time_of
 from protocol.events import EventKind, Json
 
 
@@ -53,3 +55,9 @@ def test_an_event_that_is_not_known_here_is_named() -> None:
 
 def test_what_is_missing_is_said_to_be() -> None:
     assert describe_event({"code": "SK002I"}) == "(unknown) signed out"
+
+
+def test_an_event_that_does_not_say_when_it_was_lies_at_the_beginning_of_time() -> None:
+    assert time_of({"time": "2026-11-22T10:00:00.000Z"}) == datetime(2026, 11, 22, 10, tzinfo=UTC)
+    for damaged in ({}, {"time": "yesterday"}, {"time": 7}):
+        assert time_of(damaged) == datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.instants import format_instant, from_milliseconds, parse_instant, to_milliseconds
+from protocol.instants import (
+    format_instant,
+    from_milliseconds,
+    parse_day,
+    parse_instant,
+    show_instant,
+    show_short_instant,
+    to_milliseconds,
+)
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, 123999, tzinfo=UTC)
 
@@ -15,6 +23,23 @@ NOW = datetime(2026, 11, 22, 10, 0, 0, 123999, tzinfo=UTC)
 def test_an_instant_is_written_in_utc_cut_to_milliseconds() -> None:
     assert format_instant(NOW) == "2026-11-22T10:00:00.123Z"
     assert format_instant(NOW.astimezone(timezone(timedelta(hours=-5)))) == "2026-11-22T10:00:00.123Z"
+
+
+def test_people_read_an_instant_in_utc_to_the_minute_or_to_the_second() -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=-5)))
+    assert (show_instant(there), show_instant(there, seconds=True)) == (
+        "22 Nov 2026 10:00 UTC",
+        "22 Nov 2026 10:00:00 UTC",
+    )
+
+
+def test_a_clock_that_is_wrong_by_decades_is_seen_to_be() -> None:
+    assert show_instant(from_milliseconds(0), seconds=True) == "01 Jan 1970 00:00:00 UTC"
+    assert show_instant(datetime(2106, 2, 7, 6, 28, tzinfo=UTC)) == "07 Feb 2106 06:28 UTC"
+
+
+def test_tokens_expire_in_teleport_s_own_form() -> None:
+    assert show_short_instant(NOW) == "22 Nov 26 10:00 UTC"
 
 
 @pytest.mark.parametrize("text", ["2026-11-22T10:00:00.123Z", "2026-11-22T15:30:00.123+05:30"])
@@ -68,3 +93,13 @@ def test_no_millisecond_is_lost_on_the_way(milliseconds: int) -> None:
 def test_what_lies_beyond_the_calendar_is_said_to(milliseconds: int) -> None:
     with pytest.raises(OverflowError):
         from_milliseconds(milliseconds)
+
+
+def test_a_day_begins_at_midnight_utc() -> None:
+    assert parse_day("2026-11-22") == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "today", "2026-02-30", "2026-11-22T10:00", "22.11.2026", "0000-01-01"])
+def test_what_is_no_day_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a date"):
+        parse_day(text)

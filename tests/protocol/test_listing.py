@@ -48,7 +48,7 @@ def test_nodes_are_listed_by_name_then_id() -> None:
     ("status", "since", "said"),
     [
         ("online", 1795341600000, "online"),
-        ("offline", 1795341600000, "offline since 22 Nov 26 10:00 UTC"),
+        ("offline", 1795341600000, "offline since 22 Nov 2026 10:00 UTC"),
         ("offline", None, "offline"),
         ("offline", 2**62, "offline"),
         ("tunnel down", None, "tunnel down"),
@@ -71,10 +71,10 @@ def test_ambiguous_name_lists_candidates_with_ids_and_hints() -> None:
     assert describe_ambiguous(NODES) == (
         "ambiguous host could match multiple nodes\n"
         "\n"
-        "Node Name   Node ID                              Address  Labels\n"
-        "----------- ------------------------------------ -------- ------------\n"
-        "example.com 17a980a9-ce32-4c95-a5c4-c4b4717851e9 ⟵ Tunnel spam=eggs\n"
-        "example.com ae79f375-633e-4a81-941e-83faf4a3c966 ⟵ Tunnel a=b, foo=bar\n"
+        "Node Name   Node ID                              Status  Address  Labels\n"
+        "----------- ------------------------------------ ------- -------- ------------\n"
+        "example.com 17a980a9-ce32-4c95-a5c4-c4b4717851e9 unknown ⟵ Tunnel spam=eggs\n"
+        "example.com ae79f375-633e-4a81-941e-83faf4a3c966 unknown ⟵ Tunnel a=b, foo=bar\n"
         "\n"
         "Hint: try addressing the node by unique id (ex: tsh ssh user@node-id)\n"
         "Hint: use 'tsh ls -v' to list all nodes with their unique ids"
@@ -104,6 +104,13 @@ def test_recordings_are_listed_as_people_know_it_and_nothing_steers_the_terminal
         "------------------------------------ ---- ------------- -------- -------------------\n"
         "b0a04442-70dc-4be8-9308-7b7901d2d600 ssh  jeff, ann\\x1b dev      Nov 26 16:36:16 UTC"
     )
+
+
+def test_in_a_narrow_terminal_a_recording_is_one_line_by_the_beginning_of_its_id() -> None:
+    listed = render_recordings([recording(1_795_710_976_000)], width=80).splitlines()
+    assert listed[2] == "b0a04442-70dc ssh  jeff, ann\\x1b dev      Nov 26 16:36:16 UTC"
+    whole = render_recordings([recording(1_795_710_976_000)], with_state=True, width=80)
+    assert "b0a04442-70dc-4be8-9308-7b7901d2d600" in whole
 
 
 def test_an_admin_sees_how_whole_and_how_large_a_recording_is() -> None:
@@ -141,7 +148,7 @@ def test_live_sessions_are_listed_with_who_takes_part() -> None:
     bob, ann = names.parse_user_name("bob"), names.parse_user_name("ann")
     parties = (LiveParty(bob, "peer", 0), LiveParty(ann, "observer", 0))
     entries = [live(1795341600000, "a\x1b" + "x" * 100, parties), live(2**62)]
-    assert render_sessions(entries, NOW) == (
+    assert render_sessions(entries, NOW, width=140) == (
         "ID                                   Kind Created     Hostname Login Command                  Participants\n"
         "------------------------------------ ---- ----------- -------- ----- ------------------------ "
         "--------------------------\n"
@@ -149,6 +156,7 @@ def test_live_sessions_are_listed_with_who_takes_part() -> None:
         "bob (peer), ann (observer)\n"
         "0b5e57a1-0d4c-8e1b-9a3f-0123456789ab ssh  -           edge-1   pi    -                        -"
     )
+    assert "a\\x1b" + "x" * 100 + " bob (peer)" in render_sessions(entries, NOW)
 
 
 def test_in_a_narrow_terminal_the_beginning_of_an_id_will_do_where_it_is_no_other_s() -> None:

@@ -92,3 +92,14 @@ def test_reading_raises_nothing_else(payload: bytes) -> None:
         LiveSessions.decode(payload)
     except MessageError:
         return
+
+
+def test_more_people_than_fit_and_times_that_never_come_are_no_message() -> None:
+    told = LIVE.to_dict()
+    for wrong in (
+        told | {"parties": [ADA.to_dict()] * (limits.PARTIES_PER_SESSION + 1)},
+        told | {"started": 10**15},
+        told | {"parties": [ADA.to_dict() | {"since": 10**15}]},
+    ):
+        with pytest.raises(MessageError):
+            LiveSession.from_dict(wrong)

@@ -248,3 +248,10 @@ def test_a_reply_of_before_there_was_a_broker_has_no_address_of_one_and_the_firs
     reply = messages.JoinReply.from_dict(older)
     assert (reply.mqtt_address, reply.generation, reply.pending, reply.policy) == ("", 1, False, None)
     assert messages.JoinReply.from_dict({**said, "mqtt_address": ""}).mqtt_address == ""
+
+
+def test_a_state_of_a_node_is_one_of_those_that_there_are() -> None:
+    assert messages.parse_node_status("tunnel down") == "tunnel down"
+    for wrong in ("asleep", "", None, ["online"]):
+        with pytest.raises(MessageError, match="not one of online, tunnel down"):
+            messages.parse_node_status(wrong)

@@ -27,6 +27,7 @@ PARSERS: dict[str, Callable[[object], str]] = {
     "node id": names.parse_node_id,
     "session id": names.parse_session_id,
     "key id": names.parse_key_id,
+    "factor id": names.parse_factor_id,
 }
 GOOD = {
     "cluster": ["a", "teleport-quickstart", "edge.example.org", "A" * 63],
@@ -38,6 +39,7 @@ GOOD = {
     "node id": [str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1))],
     "session id": [SOME],
     "key id": [SOME],
+    "factor id": [SOME],
 }
 BAD = {
     "cluster": ["", "-a", "a-", ".", "..", "a/b", "a b", "ä", "A" * 64, "a\n"],

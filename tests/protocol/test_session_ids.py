@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.names import NodeId, SessionId, parse_session_id
-from protocol.session_ids import RANDOM_BYTES, is_minted_by, mint_session_id
+from protocol.session_ids import RANDOM_BYTES, is_beginning, is_minted_by, mint_session_id
 
 HERE, THERE = NodeId(str(uuid.UUID(int=0x6F9C1A541F0E4F5C9D0E0A1B2C3D4E5F))), NodeId(str(uuid.UUID(int=1)))
 RANDOM = st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES)
@@ -59,3 +59,13 @@ def test_an_id_is_made_as_it_is_written_down() -> None:
 def test_too_few_random_bytes_or_too_many_make_none(size: int) -> None:
     with pytest.raises(ValueError, match="10 random bytes"):
         mint_session_id(HERE, bytes(size))
+
+
+@pytest.mark.parametrize("text", ["e93d94bd", "E93D94BD-1123", "e93d94bd-1123-8102-8304-05060708090a"])
+def test_the_beginning_of_an_id_names_a_session(text: str) -> None:
+    assert is_beginning(text)
+
+
+@pytest.mark.parametrize("text", ["", "../e93d94bd", "e93d94bg", "e93d94bd-1123-8102-8304-05060708090a0", "e93d94bd\n"])
+def test_nothing_else_does(text: str) -> None:
+    assert not is_beginning(text)

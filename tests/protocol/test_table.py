@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.table import cut_text, display_width, escape_text, render_table, wrap_cell
+from protocol.table import (
+    COLUMN_MIN,
+    cut_text,
+    display_width,
+    escape_text,
+    render_facts,
+    render_row,
+    render_table,
+    wrap_cell,
+    wrap_words,
+)
 
 
 def test_table_is_teleports() -> None:
@@ -45,8 +56,92 @@ def test_control_characters_in_cells_are_written_out() -> None:
     assert line == "\\x1b[2Jx a=\\u202eb"
 
 
-def test_piece_longer_than_the_width_stays_whole() -> None:
-    assert wrap_cell("a=1, " + "b" * 40 + ", c=3", 20) == ["a=1,", "b" * 40 + ",", "c=3"]
+def test_a_word_longer_than_the_width_goes_on_below() -> None:
+    assert wrap_cell("a=1, " + "b" * 40 + ", c=3", 20) == ["a=1,", "b" * 20, "b" * 20, ",", "c=3"]
+    assert wrap_cell("港港港", 5) == ["港港", "港"]
+    assert wrap_cell("", 8) == [""]
+
+
+@pytest.mark.parametrize("title", ["Node Name", "User", "Name", "Token", "ID"])
+def test_what_people_copy_stays_on_one_line_however_narrow_the_terminal_is(title: str) -> None:
+    name = "pump-station-north-0017-gateway-primary"
+    shown = render_table([title, "Address", "Labels"], [[name, "⟵ Tunnel", "site=north, duty=pump"]], width=50)
+    assert name in shown
+
+
+def test_a_path_longer_than_its_column_is_there_in_full() -> None:
+    path = "/srv/" + "a-directory-with-a-long-name/" * 8 + "data"
+    shown = render_table(["Check", "State", "Found"], [["data", "fail", path]], width=60).splitlines()
+    assert all(display_width(line) <= 60 for line in shown)
+    found = shown[0].index("Found")
+    assert "".join(line[found:] for line in shown[2:]) == path
+
+
+NODES = (
+    ["Node Name", "Node ID", "Status", "Address", "Labels"],
+    [
+        ["edge-1", "d149ce2a-0db0-4e01-a992-80227df42d0a", "online", "⟵ Tunnel", "site=harbour"],
+        ["edge-2", "2742aa4b-8b08-4748-b09b-dbc29390ee3c", "offline since 22 Nov 26 17:42 UTC", "⟵ Tunnel", "a=b, c=d"],
+    ],
+)
+
+
+def test_on_a_narrow_terminal_the_widest_columns_give_way_and_what_is_copied_stays_whole() -> None:
+    assert render_table(*NODES, width=79) == (
+        "Node Name Node ID                              Status     Address  Labels\n"
+        "--------- ------------------------------------ ---------- -------- ------------\n"
+        "edge-1    d149ce2a-0db0-4e01-a992-80227df42d0a online     ⟵ Tunnel site=harbour\n"
+        "edge-2    2742aa4b-8b08-4748-b09b-dbc29390ee3c offline    ⟵ Tunnel a=b, c=d\n"
+        "                                               since 22\n"
+        "                                               Nov 26\n"
+        "                                               17:42 UTC"
+    )
+    narrower = render_table(*NODES, width=76).splitlines()
+    assert narrower[2:4] == [
+        "edge-1    d149ce2a-0db0-4e01-a992-80227df42d0a online   ⟵ Tunnel site=harbou",
+        " " * 65 + "r",
+    ]
+    assert "2742aa4b-8b08-4748-b09b-dbc29390ee3c" in render_table(*NODES, width=20)
+
+
+def test_without_a_terminal_each_row_is_one_line_and_whole() -> None:
+    rows = [["a", "far " * 100 + "end"], ["b" * 300, ""]]
+    assert [line.split(None, 1) for line in render_table(["Name", "Found"], rows).splitlines()[2:]] == [
+        rows[0],
+        ["b" * 300],
+    ]
+
+
+@given(
+    st.lists(st.tuples(*[st.text(max_size=60)] * 4), max_size=5),
+    st.integers(min_value=4 * COLUMN_MIN + 3, max_value=200),
+)
+def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, ...]], width: int) -> None:
+    for line in render_table(["A", "B", "C", "D"], rows, width).split("\n"):
+        assert display_width(line) <= width
+
+
+def test_a_row_that_is_printed_as_it_is_read_is_cut_for_a_terminal_alone() -> None:
+    cells = ["1", "a long event", "its detail"]
+    assert render_row(cells, (3, 6), None) == "1   a long event its detail"
+    assert render_row(cells, (3, 6), 18) == "1   a lon… its de…"
+
+
+FACTS = [("Cluster", "harbour"), ("Nodes", "a, b, c: all \x1b of them"), ("", "SHA256:" + "x" * 40)]
+
+
+def test_facts_stand_in_a_column_within_the_terminal_and_no_word_of_them_is_cut() -> None:
+    assert render_facts(FACTS) == ("Cluster  harbour\nNodes    a, b, c: all \\x1b of them\n         SHA256:" + "x" * 40)
+    assert render_facts(FACTS, 32, mark=" :").splitlines() == [
+        "Cluster : harbour",
+        "Nodes   : a, b, c: all \\x1b of",
+        "          them",
+        "        : SHA256:" + "x" * 40,
+    ]
+
+
+def test_words_are_wrapped_and_never_cut() -> None:
+    assert wrap_words("sealed by SHA256:abcdef now", 10) == ["sealed by", "SHA256:abcdef", "now"]
 
 
 def test_text_is_cut_by_cells_and_says_so() -> None:
@@ -73,7 +168,7 @@ def test_escaped_text_keeps_what_it_is_told_to() -> None:
     assert escape_text("a\nb\tc\x7f", keep="\n") == "a\nb\\tc\\x7f"
 
 
-@given(st.lists(st.from_regex(r"[a-z]{1,12}=[a-z]{1,12}", fullmatch=True)), st.integers(min_value=1, max_value=80))
+@given(st.lists(st.from_regex(r"[a-z]{1,12}=[a-z]{1,12}", fullmatch=True)), st.integers(min_value=26, max_value=80))
 def test_wrapping_loses_nothing(pieces: list[str], width: int) -> None:
     text = ", ".join(pieces)
     assert " ".join(wrap_cell(text, width)) == text

@@ -27,7 +27,7 @@ def test_a_whole_recording_is_intact_and_says_whose_from_when_and_by_whom_in_one
     assert verdict.header == TAPE.header
     assert verdict.describe("as the cluster knows it") == (
         f"intact: 7 records, session {TAPE.session}, node gw-1 ({NODE}), "
-        "from 2026-11-22T12:00:00Z to 2026-11-22T12:00:02Z, "
+        "from 22 Nov 2026 12:00:00 UTC to 22 Nov 2026 12:00:02 UTC, "
         f"sealed by {fingerprint(TAPE.signer)} as the cluster knows it"
     )
     assert verdict.describe().endswith(f"sealed by {fingerprint(TAPE.signer)}")
