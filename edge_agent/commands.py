@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +25,8 @@ _ELSEWHERE = {
     "support-bundle": "edge_agent.operations.commands",
     "upgrade": "edge_agent.rollout.commands",
 }
+
+_SEVERITIES = ("DEBUG", "INFO", "WARN", "ERROR")
 
 
 class _Program(click.Group):
@@ -135,7 +138,14 @@ _WHOSE_SETTINGS = click.option("-c", "--config", metavar="FILE", help="Of the ag
 @_WHOSE_DATA
 @_WHOSE_SETTINGS
 @click.option("--agent", is_flag=True, help="Tell of the agent also inside a session.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print the agent's.")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How to print the agent's.",
+)
 def status(data_dir: str | None, config: str | None, agent: bool, form: str) -> None:
     """Tell how the agent is doing; in a session: whose it is.
 
@@ -147,15 +157,15 @@ def status(data_dir: str | None, config: str | None, agent: bool, form: str) -> 
         return
     from edge_agent.inquiry import NOT_ONLINE, NOT_RUNNING, ONLINE, InquiryError, find_agent
     from edge_agent.policy.status import report
+    from protocol.console import terminal_width
 
     try:
         found = find_agent(data_dir, config)
     except InquiryError as err:
         _fail(str(err), NOT_RUNNING)
     if found is None:
-        mend = "systemctl start skerry-agent; where the device has not joined: edge-agent install --help"
-        _fail(f"not inside a Skerry session, and no agent runs on this device: {mend}", NOT_RUNNING)
-    click.echo(found[0].encode().decode() if form == "json" else report(found[0]), nl=form != "json")
+        _fail(f"not inside a Skerry session, and no agent runs on this device: {_how_to_start()}", NOT_RUNNING)
+    click.echo(found[0].encode().decode() if form == "json" else report(found[0], terminal_width()), nl=form != "json")
     sys.exit(ONLINE if found[0].is_online else NOT_ONLINE)
 
 
@@ -164,12 +174,25 @@ def debug() -> None:
     """Look into the running agent."""
 
 
+def _severity(_context: object, _parameter: object, text: str) -> str:
+    """Return the level, in any case; WARNING for WARN, as the controller has it."""
+    level = "WARN" if text.upper() == "WARNING" else text.upper()
+    if level == "SETTINGS":
+        return "settings"
+    if level not in _SEVERITIES:
+        raise click.BadParameter(f"should be one of {', '.join(_SEVERITIES)}, or settings")
+    return level
+
+
 @debug.command(name="set-log-level")
-@click.argument("level", type=click.Choice(["DEBUG", "INFO", "WARN", "ERROR", "settings"], case_sensitive=False))
+@click.argument("level", metavar="DEBUG|INFO|WARN|ERROR|settings", callback=_severity)
 @_WHOSE_DATA
 @_WHOSE_SETTINGS
 def set_log_level(level: str, data_dir: str | None, config: str | None) -> None:
-    """Have it log by LEVEL until it is started again; "settings": by edge_agent.yaml."""
+    """Log by another level, until it is started again.
+
+    "settings": by edge_agent.yaml again.
+    """
     from edge_agent.inquiry import InquiryError, set_severity
 
     try:
@@ -199,7 +222,7 @@ def version() -> None:
 
 @program.command()
 @click.option("--controller", metavar="HOST:PORT", help="Fill in the controller's address.")
-@click.option("--test", "tested", metavar="FILE", help="Print nothing, and only say whether FILE can be used.")
+@click.option("--test", "tested", metavar="FILE", help="Print none, and only say whether FILE can be used.")
 def configure(controller: str | None, tested: str | None) -> None:
     """Print a commented edge_agent.yaml."""
     from edge_agent.config import ConfigError, Options, load_settings, template
@@ -211,6 +234,7 @@ def configure(controller: str | None, tested: str | None) -> None:
             load_settings(Options(controller=controller, config=tested), euid=os.geteuid(), find_joined=find_joined)
         except ConfigError as err:
             _fail(str(err), 2)
+        click.echo(f"{tested}: an agent can run by it.")
         return
     click.echo(template(controller) if controller else template(), nl=False)
 
@@ -227,6 +251,14 @@ def describe_session(environment: Mapping[str, str]) -> str | None:
         f"Session ID : {session}\n"
         f"Session URL: https://{web}/web/sessions/{session}"
     )
+
+
+def _how_to_start() -> str:
+    from edge_agent.policy.layout import Layout
+
+    if Path(Layout().booted).is_dir():
+        return "systemctl start skerry-agent; where the device has not joined: edge-agent install --help"
+    return "edge-agent start; where the device has not joined: edge-agent start --help"
 
 
 def _fail(message: str, code: int) -> NoReturn:

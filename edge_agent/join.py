@@ -52,17 +52,25 @@ class JoinFailed:
     retry_after: float | None = None
 
 
-async def join(settings: Settings, token: Secret[TokenText], directory: DataDirectory) -> Identity | JoinFailed:
+async def join(
+    settings: Settings, token: Secret[TokenText], directory: DataDirectory, *, look_pause: float = _LOOK_PAUSE
+) -> Identity | JoinFailed:
     """Join the cluster and keep the identity in `directory`. The token is sent only to a controller that is trusted.
 
     The keys are those of an earlier join, where there are any: the controller knows the device by them.
+
+    Args:
+        settings: by which it joins.
+        token: the join token.
+        directory: where the keys are, and the identity goes.
+        look_pause: for how many seconds a door is left alone that is turning to another authority.
 
     Raises:
         IdentityError: the disk would not take the identity.
     """
     keys = directory.prepare_keys()
     try:
-        granted = JoinReply.from_dict(await _ask(settings, make_request(settings, token, keys)))
+        granted = JoinReply.from_dict(await _ask(settings, make_request(settings, token, keys), look_pause))
     except UntrustedError as err:
         return JoinFailed(_untrusted(settings, str(err)), is_final=True)
     except RefusedError as err:
@@ -77,7 +85,7 @@ async def join(settings: Settings, token: Secret[TokenText], directory: DataDire
     return identity
 
 
-async def _ask(settings: Settings, request: JoinRequest) -> object:
+async def _ask(settings: Settings, request: JoinRequest, look_pause: float) -> object:
     """Send the request to a door that is trusted, and return the answer.
 
     Where the authority that the pin names is the controller's, but not yet, or no longer, the one behind the door's
@@ -92,7 +100,7 @@ async def _ask(settings: Settings, request: JoinRequest) -> object:
             if not (settings.ca_pins and err.is_by_another):
                 raise
             _log.info("%s shows a certificate by another authority: looking again", settings.web_address)
-        await asyncio.sleep(_LOOK_PAUSE)
+        await asyncio.sleep(look_pause)
     return await controller_client.ask(await _trusted_door(settings), endpoints.JOIN, request.to_dict())
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from protocol.console import terminal_width
+
 if TYPE_CHECKING:
     from edge_agent.config import Options
     from edge_agent.policy.checkup import Finding
@@ -26,7 +28,7 @@ _CONFIG = click.option("-c", "--config", metavar="FILE", help="The agent's setti
 @_PIN
 @_DATA
 @_CONFIG
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 def doctor(
     controller: str | None, ca_pins: tuple[str, ...], data_dir: str | None, config: str | None, form: str
 ) -> None:
@@ -41,7 +43,7 @@ def doctor(
     if form == "json":
         click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
     else:
-        click.echo(report(findings, _width()))
+        click.echo(report(findings, terminal_width()))
     sys.exit(1 if has_failed(findings) else 0)
 
 
@@ -94,21 +96,20 @@ def _progress() -> Callable[[str], None]:
 
 def report(findings: Sequence[Finding], width: int | None) -> str:
     """Return the findings as a table, and below what to do."""
-    from protocol.table import escape_text, render_table
+    from protocol.table import render_table
 
     rows = [(finding.check, finding.state, finding.found) for finding in findings]
     parts = [render_table(("Check", "State", "Found"), rows, width)]
-    for finding in findings:
-        if finding.mend:
-            command = f"\n  {finding.command}" if finding.command else ""
-            parts.append(f"{finding.check}: {escape_text(finding.mend)}{escape_text(command, keep=chr(10))}")
+    mends = [finding for finding in findings if finding.mend]
+    if mends:
+        parts.append("\n".join(("What to do:", *map(_describe_mend, mends))))
     failed = sum(finding.state == "fail" for finding in findings)
     warned = sum(finding.state == "warn" for finding in findings)
     parts.append(f"{failed} to mend, {warned} to know of" if failed or warned else "nothing is wrong")
     return "\n\n".join(parts)
 
 
-def _width() -> int | None:
-    import shutil
+def _describe_mend(finding: Finding) -> str:
+    from protocol.table import escape_text
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n    ".join(escape_text(text) for text in (f"  {finding.check}: {finding.mend}", finding.command) if text)

@@ -20,6 +20,7 @@ from edge_agent.policy.checkup_facts import (
 )
 from edge_agent.policy.layout import UNIT, UPGRADE_UNIT, Layout
 from edge_agent.policy.status import describe
+from edge_agent.rollout.debian import INSTALLED, read_database
 from edge_agent.rollout.facts import find_installed
 from edge_agent.rollout.fault import RolloutError
 from edge_agent.rollout.record import read_record
@@ -136,9 +137,14 @@ def look_at_versions(layout: Layout, controller: str) -> VersionFacts:
     """Return what there is of versions; `controller` is what the controller said, empty for nothing."""
     installed = find_installed(layout)
     python = tuple(int("".join(filter(str.isdecimal, part)) or 0) for part in platform.python_version_tuple())
-    return VersionFacts(
-        __version__, installed.version if installed else "", controller, (python[0], python[1], python[2])
-    )
+    package = _package(layout) if installed and installed.kind == "package" else ""
+    own = installed.version if installed else ""
+    return VersionFacts(__version__, own, controller, (python[0], python[1], python[2]), package)
+
+
+def _package(layout: Layout) -> str:
+    state, version = read_database(layout)
+    return version if state in {"", INSTALLED} else f"{version} ({state})"
 
 
 def look_at_upgrade(layout: Layout) -> UpgradeFacts:

@@ -12,6 +12,7 @@ from edge_agent.policy.checkup_facts import Facts, PortFacts, ServiceFacts, Vers
 from protocol import limits
 from protocol.durations import describe_duration
 from protocol.events import Json
+from protocol.instants import show_instant
 from protocol.sizes import format_size
 from protocol.versions import is_older
 
@@ -27,7 +28,9 @@ _SPOOL_SHARE = 0.8
 # With this the agent ends where its settings cannot be used.
 _UNUSABLE = 2
 _LOG = "journalctl -u skerry-agent -n 50"
-_JOIN = "edge-agent install --controller HOST:3080 --token TOKEN --ca-pin sha256:PIN"
+_WORDS = "--controller HOST:3080 --token TOKEN --ca-pin sha256:PIN"
+# What joins; and what does on a device without systemd.
+_JOIN, _JOIN_BY_HAND = f"edge-agent install {_WORDS}", f"edge-agent start {_WORDS}"
 _DOCUMENTS = "/usr/share/doc/skerry-agent"
 _ON_ITS_WAY = frozenset({"active", "activating", "reloading"})
 
@@ -112,6 +115,15 @@ def _version(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield _compare(version)
+    if version.package not in {"", version.installed}:
+        # After a way back by the files of a package that was not kept: dpkg's database cannot be led back without it.
+        yield Finding(
+            "package",
+            "warn",
+            f"dpkg names {version.package}, and the files are those of {version.installed}",
+            f"upgrades work as ever, and the next one mends it, as does the package of {version.installed}",
+            f"apt-get install --allow-downgrades ./skerry-agent_{version.installed}_ARCH.deb",
+        )
 
 
 def _compare(version: VersionFacts) -> Finding:
@@ -252,7 +264,10 @@ def _spool(facts: Facts) -> Iterator[Finding]:
 def _service(facts: Facts) -> Iterator[Finding]:
     service = facts.service
     if not service.has_systemd:
-        yield Finding("service", "warn", "systemd does not run this device", "start the agent by other means")
+        yield Finding("service", "ok", "this device has no systemd")
+    elif facts.identity.standing == "none" and service.active not in {*_ON_ITS_WAY, "failed"}:
+        found = f"it is {service.active}" if service.load == "loaded" else "there is no unit skerry-agent"
+        yield Finding("service", "ok", f"{found}: joining comes first")
     elif service.load == "not-found" or not service.load:
         yield Finding("service", "warn", "there is no unit skerry-agent", "install the agent as a service")
     elif service.active in _ON_ITS_WAY:
@@ -261,8 +276,6 @@ def _service(facts: Facts) -> Iterator[Finding]:
         is_settings = service.exit_status == _UNUSABLE
         found = "it ended, as it cannot use its settings" if is_settings else f"it has failed ({service.result})"
         yield Finding("service", "fail", found, "the log says why", _LOG)
-    elif facts.identity.standing == "none":
-        yield Finding("service", "warn", f"it is {service.active}", "have this device join: that starts it", _JOIN)
     else:
         state: State = "fail" if facts.identity.standing == "joined" else "warn"
         yield Finding("service", state, f"it is {service.active}", "start it", "systemctl enable --now skerry-agent")
@@ -283,6 +296,10 @@ def _judge_running(service: ServiceFacts) -> Finding:
     )
 
 
+def _start(service: ServiceFacts) -> str:
+    return "systemctl start skerry-agent" if service.has_systemd else "edge-agent start"
+
+
 def _is_told(service: ServiceFacts) -> bool:
     """Tell whether what is said of the service says of the agent, too, that it does not run."""
     return service.has_systemd and service.load not in {"", "not-found"} and service.active not in _ON_ITS_WAY
@@ -292,15 +309,17 @@ def _agent(facts: Facts) -> Iterator[Finding]:
     agent = facts.agent
     if agent.problem:
         yield Finding("agent", "warn", agent.problem, "run this as root")
+    elif not agent.version and facts.identity.standing == "none":
+        yield Finding("agent", "ok", "none runs on this device, which has not joined")
     elif not agent.version and _is_told(facts.service):
         yield Finding("agent", "warn", "none runs on this device, as its service does not")
     elif not agent.version:
         state: State = "fail" if facts.identity.standing == "joined" else "warn"
-        mend, command = "start it; where it ends again, its log says why", "systemctl start skerry-agent"
+        mend, command = "start it; where it ends again, its log says why", _start(facts.service)
         yield Finding("agent", state, "none runs on this device", mend, command)
     elif not agent.is_online:
         mend = "it goes on trying by itself; what the ports below say is why"
-        yield Finding("agent", "fail", agent.text, mend, _LOG)
+        yield Finding("agent", "fail", agent.text, mend, _LOG if facts.service.has_systemd else "")
     else:
         yield Finding("agent", "ok", agent.text)
 
@@ -312,7 +331,8 @@ def _identity(facts: Facts) -> Iterator[Finding]:
     found = facts.identity
     if found.standing == "none":
         mend = "join, with a token that the admin makes (tctl tokens add --type=node)"
-        yield Finding("identity", "warn", "this device has not joined", mend, _JOIN)
+        command = _JOIN if facts.service.has_systemd else _JOIN_BY_HAND
+        yield Finding("identity", "fail", "this device has not joined", mend, command)
     elif found.standing == "hidden":
         yield Finding("identity", "warn", found.text, "run this as root", "sudo edge-agent doctor")
     elif found.standing == "broken":
@@ -343,17 +363,18 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
     found = facts.identity
     if found.valid_before is None or found.due is None:
         return
-    until = f"good until {found.valid_before:%Y-%m-%d %H:%M} UTC, generation {found.generation}"
+    until = f"good until {show_instant(found.valid_before)}, generation {found.generation}"
     mend = "the agent renews them by itself, by the web door's port: mend the way there, and have it run"
     if facts.now >= found.valid_before:
         again = f"{mend}; where the log says that it is refused: edge-agent start --rejoin --token TOKEN"
-        since = f"{found.valid_before:%Y-%m-%d %H:%M} UTC"
+        since = show_instant(found.valid_before)
         yield Finding("certificates", "fail", f"expired since {since}, generation {found.generation}", again)
     elif facts.now >= found.due + _OVERDUE:
-        found_text = f"{until}; to be renewed since {found.due:%Y-%m-%d %H:%M} UTC"
-        yield Finding("certificates", "warn", found_text, mend, "journalctl -u skerry-agent --grep renew")
+        found_text = f"{until}; to be renewed since {show_instant(found.due)}"
+        log = "journalctl -u skerry-agent --grep renew" if facts.service.has_systemd else ""
+        yield Finding("certificates", "warn", found_text, mend, log)
     else:
-        yield Finding("certificates", "ok", f"{until}, renewed after {found.due:%Y-%m-%d}")
+        yield Finding("certificates", "ok", f"{until}, renewed after {show_instant(found.due)}")
 
 
 def _name(facts: Facts) -> Iterator[Finding]:
@@ -401,9 +422,9 @@ _CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _directory,
     _disk,
     _spool,
+    _identity,
     _service,
     _agent,
-    _identity,
     _name,
     _ports,
 )

@@ -159,12 +159,17 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """Versions: of this program, of what is installed, of the controller; empty for unknown. And of Python."""
+    """Versions: of this program, of what is installed, of the controller; empty for unknown. And of Python.
+
+    Attributes:
+        package: what dpkg says is installed, with its state where that is not whole; empty where no package is.
+    """
 
     own: str
     installed: str
     controller: str
     python: tuple[int, int, int]
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from protocol.events import Json
 from protocol.fields import Fields, MessageError, decode, list_of, text, whole
-from protocol.instants import format_instant, parse_instant
+from protocol.instants import format_instant, parse_instant, show_instant
 
 STATUS_MAX = 256 * 1024
 LinkState = Literal["up", "down"]
@@ -144,15 +144,17 @@ def describe(status: AgentStatus) -> str:
         return f"online as {status.node}, {sessions}"
     lacking, name = (status.broker, "broker") if status.tunnel.is_up and status.broker else (status.tunnel, "tunnel")
     reason = f": {lacking.reason}" if lacking.reason else ""
-    return f"offline as {status.node} ({name} down since {format_instant(lacking.since)}{reason}), {sessions}"
+    return f"offline as {status.node} ({name} down since {show_instant(lacking.since)}{reason}), {sessions}"
 
 
-def report(status: AgentStatus) -> str:
-    """Return it as lines for a person."""
+def report(status: AgentStatus, width: int | None = None) -> str:
+    """Return it as lines for a person, whose terminal is `width` cells wide; None where there is none."""
+    from protocol.table import render_facts  # who serves needs none of it
+
     lines: Mapping[str, str] = {
         "State": describe(status),
         "Version": status.version,
-        "Process": f"{status.pid}, since {format_instant(status.began)}",
+        "Process": f"{status.pid}, since {show_instant(status.began)}",
         "Node": f"{status.node} ({status.node_id})" if status.node else "not joined",
         "Cluster": status.cluster or "none yet",
         "Controller": status.controller,
@@ -160,11 +162,11 @@ def report(status: AgentStatus) -> str:
         "Broker": _link_line(status.broker) if status.broker else "none",
         "Sessions": ", ".join(status.people) or "none",
     }
-    return "\n".join(f"{name:<10} : {value}" for name, value in lines.items())
+    return render_facts(lines.items(), width, mark=" :")
 
 
 def _link_line(link: Link) -> str:
-    return f"{link.state} since {format_instant(link.since)}" + (f": {link.reason}" if link.reason else "")
+    return f"{link.state} since {show_instant(link.since)}" + (f": {link.reason}" if link.reason else "")
 
 
 def _link(value: object) -> Link:

@@ -166,12 +166,13 @@ def _begin(layout: Layout, wanted: Wanted, teller: Teller, *, detach: bool) -> i
 def _say_status(layout: Layout, form: str) -> None:
     from edge_agent.rollout.following import describe
     from edge_agent.rollout.record import read_record
+    from protocol.console import terminal_width
 
     record = read_record(layout)
     if form == "json":
         click.echo(json.dumps(record.to_dict() if record else {"state": "none"}, indent=2))
     else:
-        click.echo(describe(record) if record else "this device has not been upgraded yet")
+        click.echo(describe(record, terminal_width()) if record else "this device has not been upgraded yet")
 
 
 @click.command()

@@ -18,6 +18,7 @@ from edge_agent.rollout.placing import remove_tree
 
 _TIME_MAX = 900.0
 _DATABASE = "/var/lib/dpkg"
+INSTALLED = "installed"
 # Tells the maintainer scripts to leave the service alone: who upgrades restarts it, and watches it.
 _UPGRADE = "SKERRY_UPGRADE"
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -67,13 +68,21 @@ def remove(layout: Layout, *, purge: bool) -> None:
 def is_whole(layout: Layout, version: str) -> bool:
     """Tell whether dpkg says that this version is installed, and its files say so too."""
     try:
+        own = Path(layout.package_tree, "VERSION").read_text().strip()
+    except OSError:
+        return False
+    return (*read_database(layout), own) == (INSTALLED, version, version)
+
+
+def read_database(layout: Layout) -> tuple[str, str]:
+    """Return the package's state and version as dpkg has them; nothing where it knows of none."""
+    try:
         show = "--showformat=${db:Status-Status} ${Version}"
         said = _run("dpkg-query", f"--admindir={layout.root}{_DATABASE}", show, "--show", PACKAGE)
-        own = Path(layout.package_tree, "VERSION").read_text().strip()
-    except (RolloutError, OSError):
-        return False
+    except RolloutError:
+        return "", ""
     state, _, found = said.partition(" ")
-    return (state, _version_of(found), own) == ("installed", version, version)
+    return state, _version_of(found)
 
 
 def find_holder(layout: Layout) -> int | None:

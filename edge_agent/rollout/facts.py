@@ -16,11 +16,13 @@ from edge_agent.policy.layout import Layout, parse_version
 from edge_agent.policy.preflight import Device, Installed, Room
 from edge_agent.policy.status import AgentStatus, Link, describe
 from edge_agent.policy.upgrade import Seen
+from edge_agent.rollout.placing import find_left
 from edge_agent.rollout.record import now
 from edge_agent.rollout.systemd import Service
 from edge_agent.status import read_status
 
 _FAILED = "failed"
+_BLOCK = 512  # stat(2)
 _LOOK = 0.5
 # For how long it is looked which connections there are, in seconds; and how long ago one may have been lost.
 _LINKS = 5.0
@@ -39,7 +41,7 @@ def read_device(layout: Layout, *, trees: Iterable[str] = (), data: Iterable[str
         python=sys.version_info[:2],
         has_systemd=with_systemd,
         rooms=(
-            *(Room(place, _free(Path(place)), takes_tree=True) for place in trees),
+            *(Room(place, _free(Path(place)) + _left(Path(place)), takes_tree=True) for place in trees),
             *(Room(place, _free(Path(place)), takes_tree=False) for place in data),
         ),
     )
@@ -55,6 +57,15 @@ def _free(place: Path) -> int:
     """Return how much is free where `place` is, or will be."""
     there = next(path for path in (place, *place.parents) if path.exists())
     return shutil.disk_usage(there).free
+
+
+def _left(trees: Path) -> int:
+    """Return how much will be free as well: what is left of installations that were cut off is removed first."""
+    sizes = 0
+    for left in find_left(trees):
+        with suppress(OSError):  # it is just being removed
+            sizes += sum(path.lstat().st_blocks * _BLOCK for path in left.rglob("*"))
+    return sizes
 
 
 def find_installed(layout: Layout) -> Installed | None:

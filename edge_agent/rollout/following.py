@@ -13,6 +13,8 @@ from edge_agent.rollout.fault import RolloutError
 from edge_agent.rollout.record import read_record
 from edge_agent.rollout.systemd import Service
 from edge_agent.rollout.teller import Teller
+from protocol.instants import show_instant
+from protocol.table import render_facts
 
 _LOOK = 0.5
 # For so long a unit may be between two runs of its program.
@@ -42,14 +44,13 @@ def follow(layout: Layout, identifier: str, teller: Teller) -> int:
         time.sleep(_LOOK)
 
 
-def describe(record: Record) -> str:
-    """Return an upgrade as lines for a person."""
-    ended = f"{record.ended:%Y-%m-%d %H:%M:%S} UTC" if record.ended else "not yet"
+def describe(record: Record, width: int | None = None) -> str:
+    """Return an upgrade as lines for a person, whose terminal is `width` cells wide; None where there is none."""
     lines = {
         "Upgrade": f"{record.id}, from {record.plan.old} to {record.plan.new}",
         "State": record.state.replace("_", " "),
         "Doing" if record.ended is None else "Result": record.doing,
-        "Began": f"{record.began:%Y-%m-%d %H:%M:%S} UTC",
-        "Ended": ended,
+        "Began": show_instant(record.began, seconds=True),
+        "Ended": show_instant(record.ended, seconds=True) if record.ended else "not yet",
     }
-    return "\n".join(f"{name:<8}: {value}" for name, value in lines.items())
+    return render_facts(lines.items(), width, mark=" :")

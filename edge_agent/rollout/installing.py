@@ -18,7 +18,7 @@ from edge_agent.rollout.facts import find_installed, look, read_device, status_o
 from edge_agent.rollout.fault import RolloutError, reason
 from edge_agent.rollout.joining import Wish, become_node, describe_unused, find_identity, forget_token, quiet_log
 from edge_agent.rollout.lock import exclusive, interruptible
-from edge_agent.rollout.placing import Placing, copy_tree, remove_tree, sync_disks
+from edge_agent.rollout.placing import Placing, copy_tree, find_left, remove_tree, sync_disks
 from edge_agent.rollout.systemd import Service
 from edge_agent.rollout.teller import Teller
 from edge_agent.rollout.tree import (
@@ -147,6 +147,8 @@ def _begin(layout: Layout) -> None:
 def _stage(layout: Layout, order: Order, facts: Tree, placing: Placing, teller: Teller) -> Path | None:
     """Copy the tree beside where it will lie; None where it lies there already and is whole."""
     check_manifest(order.tree)
+    for left in find_left(Path(layout.trees)):
+        remove_tree(left)
     place, staged = Path(layout.tree(facts.version)), Path(layout.staged(facts.version))
     if not (order.tree / UNIT_IN_TREE).exists() and order.unit is None:
         raise RolloutError(f"{order.tree} has no {UNIT_IN_TREE}: say where the service's unit is, with --unit FILE")
@@ -156,7 +158,6 @@ def _stage(layout: Layout, order: Order, facts: Tree, placing: Placing, teller: 
     teller.say(f"copying version {facts.version} to {place}")
     placing.directory(Path(layout.trees))
     placing.tree(staged)
-    remove_tree(staged)  # of an installation that was cut off
     copy_tree(order.tree, staged)
     set_python(staged)
     check_start(staged, facts.version)

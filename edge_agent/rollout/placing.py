@@ -62,6 +62,11 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def find_left(trees: Path) -> list[Path]:
+    """Return what installations that were cut off have left where the versions lie: copies that are not whole."""
+    return [path for path in sorted(trees.glob(".*.new")) if path.is_dir() and not path.is_symlink()]
+
+
 def remove_empty(path: Path) -> None:
     """Remove a directory, where it is there and nothing is in it."""
     with suppress(OSError):

@@ -69,6 +69,7 @@ def _places(layout: Layout, *, purge: bool) -> list[Path]:
     places = [Path(layout.command), Path(layout.unit), Path(layout.packages), Path(layout.result)]
     if purge:
         places += [Path(f"{layout.unit}.d"), Path(layout.settings), Path(layout.token), Path(layout.data)]
+        places += [Path(f"{layout.settings}.refused"), Path(f"{layout.settings}.before")]  # by Ansible's role
         places += [Path(layout.runtime), Path(layout.log), *_unpacked(layout)]
     return [*places, Path(layout.current), Path(layout.trees)]
 

@@ -18,7 +18,7 @@ from edge_agent.rollout import debian
 from edge_agent.rollout.facts import find_installed, look_at_links, own_session, read_device
 from edge_agent.rollout.fault import RolloutError, reason
 from edge_agent.rollout.lock import Interruption, exclusive, interruptible
-from edge_agent.rollout.placing import Placing, copy_tree, remove_empty, remove_tree, sync_disks
+from edge_agent.rollout.placing import Placing, copy_tree, find_left, remove_empty, remove_tree, sync_disks
 from edge_agent.rollout.record import now, read_record
 from edge_agent.rollout.runner import place_runner, start_runner
 from edge_agent.rollout.systemd import Service
@@ -161,7 +161,8 @@ def _ready_tree(layout: Layout, wanted: Wanted, installed: Installed, teller: Te
 
 def _make_scratch(layout: Layout) -> Path:
     """Make a directory to work in, root's alone, where a preparation that was cut off may have left one before."""
-    for left in Path(layout.trees).glob(".upgrade*"):
+    trees = Path(layout.trees)
+    for left in (*trees.glob(".upgrade*"), *find_left(trees)):
         remove_tree(left)
     scratch = Path(layout.trees, ".upgrade")
     scratch.mkdir(mode=0o700)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from tests.harness.road import OWN, Agent, Shell, join_arguments
 from tests.harness.simulated_broker import SimulatedBroker
 from tests.harness.simulated_controller import CLUSTER, Person, SimulatedController
+from tests.harness.throwaway_login import login_name, throwaway_login
 
 
 @pytest.fixture(scope="session")
@@ -76,37 +75,25 @@ def person(controller: SimulatedController) -> Person:
     return controller.person("alice", (OWN, "nobody", "ghost"))
 
 
-@contextlib.contextmanager
-def _throwaway_login(name: str, *options: str) -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a user to serve")
-    subprocess.run(["useradd", "-s", "/bin/sh", *options, name], check=True, capture_output=True)
-    try:
-        yield name
-    finally:
-        # A process of theirs that is still ending would keep the user in place; -f does not mind.
-        subprocess.run(["userdel", "-r", "-f", name], check=False, capture_output=True)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_login() -> Iterator[None]:
     """Have `OWN` exist."""
     if os.geteuid() != 0:
         yield
         return
-    with _throwaway_login(OWN, "-m"):
+    with throwaway_login(OWN, "-m"):
         yield
 
 
 @pytest.fixture(scope="session")
 def other_login() -> Iterator[str]:
     """A user with a home and one more group, for as long as the tests run."""
-    with _throwaway_login(f"sk-a{os.getpid()}", "-m", "-G", "games") as name:
+    with throwaway_login(login_name("a"), "-m", "-G", "games") as name:
         yield name
 
 
 @pytest.fixture(scope="session")
 def homeless_login() -> Iterator[str]:
     """A user whose home is not there."""
-    with _throwaway_login(f"sk-b{os.getpid()}", "-M", "-d", "/nonexistent") as name:
+    with throwaway_login(login_name("b"), "-M", "-d", "/nonexistent") as name:
         yield name

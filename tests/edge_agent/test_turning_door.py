@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -91,7 +90,7 @@ async def try_to_join(door: TurningDoor, directory: Path, pin: str) -> str:
     kept = DataDirectory(settings.data_dir)
     kept.claim()
     try:
-        answer = await join(settings, TOKEN, kept)
+        answer = await join(settings, TOKEN, kept, look_pause=0.0)
     finally:
         kept.release()
     assert isinstance(answer, JoinFailed)
@@ -108,10 +107,7 @@ async def test_a_door_that_is_just_turning_to_the_pinned_authority_is_looked_at_
         assert door.asked == [LOOK, LOOK, JOIN]
 
 
-async def test_a_door_that_turns_from_the_pinned_authority_is_sent_no_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge_agent.join._LOOK_PAUSE", 0.0)
+async def test_a_door_that_turns_from_the_pinned_authority_is_sent_no_token(tmp_path: Path) -> None:
     async with turning(tmp_path, after=1) as door:
         said = await try_to_join(door, tmp_path, door.old.pin)
         assert "did not prove to be the controller" in said

@@ -150,3 +150,12 @@ def test_a_step_looks_at_few_however_many_wait() -> None:
         agenda.advance(found.session, replace(agenda.progress(found.session), standing=Standing(1)))
     assert sum(len(one.looks) for one in crowd) < 100 * 20
     assert len(agenda._order) + len(agenda._later) <= len(crowd)
+
+
+def test_one_that_is_still_written_keeps_how_far_it_is_and_comes_before_those_that_have_ended() -> None:
+    agenda: Agenda[Kept] = Agenda(USUAL)
+    agenda.put(replace(kept("live"), is_live=True))
+    agenda.put(kept("ended"))
+    agenda.advance(SessionId("live"), Progress(has_begun=True))
+    assert agenda.progress(SessionId("live")).has_begun
+    assert agenda.choose(now=0.0, local=NOON) == Upload(SessionId("live"))

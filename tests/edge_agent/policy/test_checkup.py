@@ -74,9 +74,10 @@ def test_a_device_that_has_not_joined_is_told_how_and_not_to_start_what_would_fa
     facts = replace(
         with_part("service", active="inactive"), identity=IdentityFacts("none"), agent=AgentFacts(), controller=""
     )
-    assert find(facts, "service").state == "warn"
-    for check in ("service", "identity"):
-        assert find(facts, check).command.startswith("edge-agent install --controller ")
+    assert find(facts, "service").state == find(facts, "agent").state == "ok"
+    assert find(facts, "identity").command.startswith("edge-agent install --controller ")
+    assert [finding.check for finding in judge(facts) if finding.mend] == ["settings", "identity"]
+    assert has_failed(judge(facts))
     assert not any("systemctl" in finding.command for finding in judge(facts))
 
 
@@ -97,11 +98,13 @@ FAULTS = [
     (with_part("version", controller="0.2.0"), "version: warn", "0.1.0; the controller has 0.2.0"),
     (with_part("version", controller="0.0.9"), "version: warn", "newer than the controller's 0.0.9"),
     (with_part("version", installed="0.2.0", controller="0.2.0"), "version: warn", "0.1.0 runs, and 0.2.0"),
+    (with_part("version", package="0.2.0"), "package: warn", "dpkg names 0.2.0, and the files are those of 0.1.0"),
     (with_part("upgrade", state="running", old="1", new="2"), "upgrade: fail", "from 1 to 2 was cut off"),
     (with_part("upgrade", state="running", is_carried=True), "upgrade: warn", "one goes on"),
     (with_part("upgrade", state="running", old="1", new="2", has_unit=True), "upgrade: fail", "1 to 2 stands still"),
     (with_part("upgrade", state="rolled_back", reason="no"), "upgrade: warn", "was rolled back: no"),
     (with_part("clock", ahead=timedelta(days=-365)), "clock: warn", "365 days behind the controller's"),
+    (with_part("clock", ahead=timedelta(seconds=90, milliseconds=7)), "clock: warn", "90 seconds ahead of"),
     (with_part("clock", ahead=timedelta(minutes=3)), "clock: warn", "ahead of the controller's"),
     (with_part("clock", ahead=None, device=datetime(1970, 1, 1, tzinfo=UTC)), "clock: warn", "was never set"),
     (with_part("directory", owner=1000), "data: fail", "belongs to user 1000"),
@@ -114,7 +117,6 @@ FAULTS = [
     (with_part("disk", free_inodes=10), "disk: warn", "10 inodes"),
     (with_part("spool", size=500 * MIB), "spool: warn", "of 512 MiB"),
     (with_part("spool", refused=2), "spool: warn", "refused 2 more"),
-    (with_part("service", has_systemd=False), "service: warn", "systemd does not run"),
     (with_part("service", load="not-found"), "service: warn", "no unit"),
     (with_part("service", active="failed", exit_status=2), "service: fail", "cannot use its settings"),
     (with_part("service", active="failed", result="watchdog"), "service: fail", "failed (watchdog)"),
@@ -124,11 +126,11 @@ FAULTS = [
     (with_part("service", watchdog=0.0), "service: warn", "nobody watches"),
     (replace(WELL, agent=AgentFacts()), "agent: fail", "none runs"),
     (with_part("agent", is_online=False, text="offline as edge-1"), "agent: fail", "offline as edge-1"),
-    (replace(WELL, identity=IdentityFacts("none")), "identity: warn", "has not joined"),
+    (replace(WELL, identity=IdentityFacts("none")), "identity: fail", "has not joined"),
     (with_part("identity", standing="broken", text="not JSON"), "identity: fail", "not JSON"),
     (with_part("identity", standing="pending"), "identity: warn", "waits for approval"),
     (with_part("identity", lock="lock targeting Node"), "identity: fail", "lock targeting Node"),
-    (with_part("identity", valid_before=NOW), "certificates: fail", "expired since 2026-11-23 12:00 UTC"),
+    (with_part("identity", valid_before=NOW), "certificates: fail", "expired since 23 Nov 2026 12:00 UTC"),
     (with_part("identity", due=NOW - timedelta(days=2)), "certificates: warn", "to be renewed since"),
     (with_part("name", problem="no such name"), "name: fail", "does not resolve: no such name"),
 ]
@@ -165,7 +167,15 @@ def test_renewal_has_a_day_before_anybody_need_look() -> None:
 
 def test_a_device_that_has_not_joined_need_not_run_an_agent() -> None:
     facts = replace(WELL, identity=IdentityFacts("none"), agent=AgentFacts())
-    assert not has_failed(judge(facts))
+    assert states(facts) == {"identity: fail"}
+
+
+@pytest.mark.parametrize("standing", ["none", "joined"])
+def test_a_device_without_systemd_is_told_of_none_of_its_commands(standing: Any) -> None:  # noqa: ANN401 - a literal
+    facts = replace(with_part("identity", standing=standing), service=ServiceFacts(False), agent=AgentFacts())
+    assert find(facts, "service").state == "ok"
+    assert not any(word in finding.command for finding in judge(facts) for word in ("systemctl", "journalctl"))
+    assert find(facts, "identity" if standing == "none" else "agent").command.startswith("edge-agent start")
 
 
 def test_every_finding_can_be_told_as_json() -> None:
@@ -176,3 +186,34 @@ def test_every_finding_can_be_told_as_json() -> None:
         "mend": "",
         "command": "",
     }
+
+
+UNSEEN = [
+    (with_part("upgrade", state="unreadable", reason="upgrade.json is cut off"), "upgrade: warn", "is cut off"),
+    (with_part("disk", problem="Permission denied"), "disk: warn", "Permission denied"),
+    (with_part("spool", problem="the spool cannot be read"), "spool: warn", "cannot be read"),
+    (with_part("agent", problem="status.json cannot be read"), "agent: warn", "cannot be read"),
+    (with_part("identity", standing="hidden", text="root alone may look"), "identity: warn", "root alone may look"),
+]
+
+
+@pytest.mark.parametrize(("facts", "state", "found"), UNSEEN, ids=[state for _, state, _ in UNSEEN])
+def test_what_cannot_be_looked_at_is_said_and_is_no_fault_of_the_device_s(facts: Facts, state: str, found: str) -> None:
+    assert states(facts) == {state}
+    assert found in find(facts, state.partition(":")[0]).found
+    assert not has_failed(judge(facts))
+
+
+def test_a_controller_s_time_that_is_not_known_is_no_fault() -> None:
+    finding = find(with_part("clock", ahead=None), "clock")
+    assert (finding.state, finding.found.endswith("the controller's time is not known")) == ("ok", True)
+
+
+def test_a_directory_is_there_once_the_device_has_joined() -> None:
+    assert find(with_part("directory", owner=None), "data").found.endswith("is not there yet")
+    hidden = replace(with_part("directory", owner=None), identity=replace(WELL.identity, standing="hidden"))
+    assert not [finding for finding in judge(hidden) if finding.check == "data"]
+
+
+def test_certificates_of_which_nothing_is_known_are_not_spoken_of() -> None:
+    assert not [finding for finding in judge(with_part("identity", due=None)) if finding.check == "certificates"]

@@ -82,11 +82,11 @@ def test_a_link_keeps_since_when_it_is_as_it_is() -> None:
         (replace(ONLINE, sessions=("s1",)), "online as kiosk-17, 1 session"),
         (
             replace(ONLINE, tunnel=DOWN, sessions=()),
-            "offline as kiosk-17 (tunnel down since 2026-11-22T10:00:00.000Z: no route to host), 0 sessions",
+            "offline as kiosk-17 (tunnel down since 22 Nov 2026 10:00 UTC: no route to host), 0 sessions",
         ),
         (
             replace(ONLINE, broker=Link("down", NOW), sessions=()),
-            "offline as kiosk-17 (broker down since 2026-11-22T10:00:00.000Z), 0 sessions",
+            "offline as kiosk-17 (broker down since 22 Nov 2026 10:00 UTC), 0 sessions",
         ),
         (WAITING, "not joined: no route to host"),
         (replace(WAITING, tunnel=Link("down", NOW)), "not joined: joining"),
@@ -100,13 +100,13 @@ def test_the_report_says_all_of_it_a_line_each() -> None:
     assert report(ONLINE).splitlines() == [
         "State      : online as kiosk-17, 2 sessions",
         "Version    : 1.2.3",
-        "Process    : 17, since 2026-11-22T10:00:00.000Z",
+        "Process    : 17, since 22 Nov 2026 10:00 UTC",
         "Node       : kiosk-17 (5afb569b)",
         "Cluster    : fleet",
         "Controller : c.example.com:3080",
-        "Tunnel     : up since 2026-11-22T10:00:00.000Z",
-        "Broker     : up since 2026-11-22T10:00:00.000Z",
+        "Tunnel     : up since 22 Nov 2026 10:00 UTC",
+        "Broker     : up since 22 Nov 2026 10:00 UTC",
         "Sessions   : alice as root, bob, carol as pi",
     ]
-    assert "Tunnel     : down since 2026-11-22T10:00:00.000Z: no route to host" in report(WAITING)
+    assert "Tunnel     : down since 22 Nov 2026 10:00 UTC: no route to host" in report(WAITING)
     assert report(WAITING).endswith("Broker     : none\nSessions   : none")

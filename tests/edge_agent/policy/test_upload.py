@@ -7,15 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.policy.upload import (
+    MIN_FREE_MAX,
     PIECE_FIRST,
     PIECE_MIN,
+    SPOOL_MAX_MIN,
     Pace,
     RecordingSettings,
     Window,
     decide_piece,
     first_piece,
+    parse_min_free,
     parse_order,
     parse_rate,
+    parse_spool_max,
     parse_window,
     smaller_piece,
 )
@@ -211,3 +215,18 @@ def test_requests_shrink_where_one_did_not_come_through() -> None:
     assert smaller_piece(500_000) == PIECE_FIRST // 2
     assert smaller_piece(4096) == 2048
     assert smaller_piece(1) == PIECE_MIN
+
+
+def test_how_much_is_kept_and_how_much_stays_free_has_bounds() -> None:
+    assert parse_spool_max("8MiB") == SPOOL_MAX_MIN
+    assert parse_min_free("64MiB") == 64 * 2**20
+    with pytest.raises(ValueError, match="at least 8 MiB"):
+        parse_spool_max("7MiB")
+    with pytest.raises(ValueError, match="no disk would have as much left"):
+        parse_min_free(MIN_FREE_MAX + 1)
+
+
+@pytest.mark.parametrize("nothing", [0, "0"])
+def test_a_rate_at_which_nothing_would_be_sent_is_refused(nothing: object) -> None:
+    with pytest.raises(ValueError, match="nothing would ever be sent"):
+        parse_rate(nothing)

@@ -143,6 +143,19 @@ def test_a_disk_that_is_full_is_refused(own_controller: SimulatedController, dev
         assert own_controller.joins == []
 
 
+def test_what_an_installation_that_was_cut_off_left_takes_no_room_from_the_next(
+    own_controller: SimulatedController, device: MadeDevice, tree: Path
+) -> None:
+    opt = Path(device.layout.trees).parents[1]
+    with mounted(opt, "30m"):
+        left = Path(device.layout.staged("0.9"))
+        left.mkdir(parents=True)
+        left.joinpath("half").write_bytes(bytes(25 * 2**20))
+        done = device.run(*arguments(own_controller, tree, "--no-start"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not left.exists()
+
+
 def test_a_disk_that_turns_out_full_while_copying_leaves_the_device_as_it_was(
     own_controller: SimulatedController, device: MadeDevice, tree: Path
 ) -> None:
@@ -322,6 +335,8 @@ def test_a_purge_leaves_nothing_and_a_removal_who_the_device_is(
     assert again.returncode == 0, again.stderr
     assert len(own_controller.joins) == 1
     (device.root / "var/tmp/skerry-install.1.AbCdEf/bin").mkdir(parents=True)
+    for name in ("refused", "before"):
+        Path(f"{device.layout.settings}.{name}").touch()
     purged = device.run("remove", "--purge")
     assert purged.returncode == 0, purged.stderr
     assert "the controller still lists it: tctl nodes rm kiosk" in purged.stdout

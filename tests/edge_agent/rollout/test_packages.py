@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.operations.device import look_at_versions
 from edge_agent.policy.layout import packaged_unit
 from tests.edge_agent.rollout.made_device import MadeDevice
 from tests.harness.made_tree import make_tree
@@ -96,6 +97,8 @@ def test_where_the_package_was_not_kept_its_files_are_the_way_back(packaged: Mad
     assert "# of version 1.0" in Path(packaged.layout.package_unit).read_text()
     assert packaged.runs("1.0")
     assert kept(packaged) == []
+    versions = look_at_versions(packaged.layout, "")
+    assert (versions.installed, versions.package) == ("1.0", "1.1")  # which the doctor tells
 
 
 @pytest.mark.parametrize("phase", ["switched", "watching"])
