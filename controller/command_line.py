@@ -13,13 +13,17 @@ import click
 from protocol.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
-VERSION = f"Skerry v{__version__} python {platform.python_version()}"
 _OURS = ("controller", "protocol")
 
 
-def version_option(function: F) -> F:
-    """Give a program the flag ``--version``, which prints what its command ``version`` prints."""
-    return click.version_option(__version__, message=VERSION, help="Show the version.")(function)
+def describe_version(program: str) -> str:
+    """Return what a program is, in one line."""
+    return f"Skerry v{__version__} {program} python{platform.python_version()}"
+
+
+def version_option(program: str) -> Callable[[F], F]:
+    """Return what gives a program the flag ``--version``, which prints what its command ``version`` prints."""
+    return click.version_option(__version__, message=describe_version(program), help="Show the version.")
 
 
 def describe_misuse(err: click.ClickException) -> str:
@@ -27,6 +31,7 @@ def describe_misuse(err: click.ClickException) -> str:
     shown = io.StringIO()
     err.show(shown)
     text = shown.getvalue().rstrip("\n").replace("\n\t", " ")  # click lists what may be chosen on indented lines
+    text = text.replace("is not a valid integer range", "is not a whole number")
     return re.sub(r"^Error: ", "ERROR: ", text, count=1, flags=re.MULTILINE)
 
 

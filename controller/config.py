@@ -378,16 +378,20 @@ _FORM = Section(
 )
 
 EXAMPLE = """\
-# The Skerry controller. Every key may be left out; what is shown is the default, unless it says "example".
-# The keys are Teleport's where Teleport has them.
+# The Skerry controller. Every key may be left out; what is shown is the
+# default, unless it says "example". The keys are Teleport's where Teleport has
+# them.
 
 teleport:
-  # Where everything is kept: the store, the certificate authorities (sealed), the audit log.
+  # Where everything is kept: the store, the certificate authorities (sealed),
+  # the audit log.
   data_dir: /var/lib/skerry
-  # The name of this host's own node, if ssh_service is on. Example; the default is the host name.
+  # The name of this host's own node, if ssh_service is on. Example; the default
+  # is the host name.
   # nodename: harbour
-  # Diagnostics over plain HTTP: /healthz, /readyz, and /metrics for Prometheus. Without a host it is 127.0.0.1: whoever
-  # reaches it reads how many nodes and sessions there are. Off unless given. Example:
+  # Diagnostics over plain HTTP: /healthz, /readyz, and /metrics for Prometheus.
+  # Without a host it is 127.0.0.1: whoever reaches it reads how many nodes and
+  # sessions there are. Off unless given. Example:
   # diag_addr: "127.0.0.1:3000"
   log:
     severity: INFO  # DEBUG, INFO, WARN, ERROR
@@ -395,45 +399,57 @@ teleport:
 auth_service:
   # The cluster's name. It stands in every certificate: choose it once.
   cluster_name: skerry
-  # The machine API, for devices that have joined (HTTPS with client certificates).
+  # The machine API, for devices that have joined (HTTPS with client
+  # certificates).
   listen_addr: "0.0.0.0:3025"
-  # The key that seals every other: private keys, recording keys, one-time-code secrets. Where systemd hands the service
-  # the credential "master-key" (LoadCredential=), that counts; where not, this file does. Name it here all the same:
-  # tctl, run by root, is handed no credential. The default is master.key in data_dir. Example:
+  # The key that seals every other: private keys, recording keys, one-time-code
+  # secrets. Where systemd hands the service the credential "master-key"
+  # (LoadCredential=), that counts; where not, this file does. Name it here all
+  # the same: tctl, run by root, is handed no credential. The default is
+  # master.key in data_dir. Example:
   # master_key_file: /etc/skerry/master-key
-  # Static join tokens, reusable for ever: for a demonstration. Better: tctl tokens add --type=node
+  # Static join tokens, reusable for ever: for a demonstration. Better:
+  # tctl tokens add --type=node
   # tokens: ["node:CHOOSE-32-RANDOM-CHARACTERS"]
-  # Sessions are recorded on the device. Where one cannot be (a full disk): strict ends it, best_effort lets it go on
-  # and says so in the audit log. off records none.
+  # Sessions are recorded on the device. Where one cannot be (a full disk):
+  # strict ends it, best_effort lets it go on and says so in the audit log. off
+  # records none.
   record_session: best_effort
-  # What people type is recorded too, passwords included. What the screen shows always is.
+  # What people type is recorded too, passwords included. What the screen shows
+  # always is.
   record_input: false
-  # A node that has heard nothing from here for 10 minutes may not know of a lock put on since. best_effort: the locks
-  # that it knows go on to hold, and people may work on it; strict: nobody may, until it hears from here again.
+  # A node that has heard nothing from here for 10 minutes may not know of a
+  # lock put on since. best_effort: the locks that it knows go on to hold, and
+  # people may work on it; strict: nobody may, until it hears from here again.
   locking_mode: best_effort
-  # How long, and how much, this controller keeps; each may be left out, and without any it keeps all. Age counts from
-  # when the last byte of a recording came; where they take more than the size, the oldest go of the node whose take
-  # most. The controller sees to it 5 minutes after its start, and hourly. Whatever this says, a recording that has
-  # grown is spared for an hour, and one that is still arriving for 7 days. Example:
+  # How long, and how much, this controller keeps; each may be left out, and
+  # without any it keeps all. Age counts from when the last byte of a recording
+  # came; where they take more than the size, the oldest go of the node whose
+  # take most. The controller sees to it 5 minutes after its start, and hourly.
+  # Whatever this says, a recording that has grown is spared for an hour, and
+  # one that is still arriving for 7 days. Example:
   # recording_retention: {age: 365d, size: 100GiB}
 
 proxy_service:
   listen_addr: "0.0.0.0:3023"         # the client door: tsh and ssh
   tunnel_listen_addr: "0.0.0.0:3024"  # the tunnel door: devices
-  web_listen_addr: "0.0.0.0:3080"     # the web door: browsers, tsh, joining devices
-  # What people and devices dial, where that is not the address they came by. Example:
+  web_listen_addr: "0.0.0.0:3080"     # the web door: browsers, tsh, joins
+  # What people and devices dial, where that is not the address they came by.
+  # Example:
   # public_addr: skerry.example.com:3080
   # ssh_public_addr: skerry.example.com:3023
   # tunnel_public_addr: skerry.example.com:3024
-  # A certificate of your own for the web door. Without one the controller issues its own, and
-  # tsh and devices are told its pin (--ca-pin). Example:
-  # https_keypairs: [{key_file: /etc/skerry/web.key, cert_file: /etc/skerry/web.crt}]
+  # A certificate of your own for the web door. Without one the controller
+  # issues its own, and tsh and devices are told its pin (--ca-pin). Example:
+  # https_keypairs:
+  #   - {key_file: /etc/skerry/web.key, cert_file: /etc/skerry/web.crt}
   # How long open sessions may go on after SIGTERM.
   drain_timeout: 10s
   # Sign-ins, joins and invites that one address may try in a minute.
   requests_per_minute: 60
-  # The archives of the agent, skerry-agent-VERSION-linux-ARCH.tar.gz, from which the web door's install.sh installs
-  # devices. The package skerry-controller brings them; `make dist` builds them.
+  # The archives of the agent, skerry-agent-VERSION-linux-ARCH.tar.gz, from
+  # which the web door's install.sh installs devices. The package
+  # skerry-controller brings them; `make dist` builds them.
   agent_archives: /usr/share/skerry/agent-archives
 
 # An agent for the controller's own host.
@@ -443,13 +459,17 @@ ssh_service:
 
 # Presence and control of the fleet, over MQTT.
 mqtt:
-  # mosquitto is run by the controller. external is a broker of your own: `controller configure --broker mosquitto`
-  # prints what to tell it. none does without: nodes are then known by their tunnels alone, and locks reach them late.
+  # mosquitto is run by the controller. external is a broker of your own:
+  # `controller configure --broker mosquitto` prints what to tell it. none does
+  # without: nodes are then known by their tunnels alone, and locks reach them
+  # late.
   broker: mosquitto
   listen_addr: "0.0.0.0:8883"
   # What devices dial, where that is not the host they joined by. Example:
   # public_addr: skerry.example.com:8883
-  # With external. Devices take it for the broker by a certificate for mqtt.CLUSTER of the cluster's TLS authority. By
-  # ca_file the controller knows it, by cert_file and key_file it knows the controller, where that is another authority.
+  # With external. Devices take it for the broker by a certificate for
+  # mqtt.CLUSTER of the cluster's TLS authority. By ca_file the controller knows
+  # it, by cert_file and key_file it knows the controller, where that is another
+  # authority.
   # url: mqtts://broker.example.com:8883
 """

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from controller.policy.supervision import HUNG_PATIENCE, PULSE, Limits, Restarts, Silence, decide_restart, listen
+from controller.policy.supervision import (
+    ASK_AGAIN,
+    HUNG_PATIENCE,
+    PULSE,
+    Limits,
+    Restarts,
+    Silence,
+    decide_restart,
+    listen,
+)
 from controller.process import Process, Program
 
 LOG = logging.getLogger("CONTROLLER")
@@ -27,6 +36,7 @@ class Watch:
         limits: for how long a role may be silent.
         drain: how long a process may take to end when all do.
         clock: the time, UTC.
+        hung: told of each process that was ended because it said nothing, and for how long it had not.
     """
 
     life: int
@@ -34,6 +44,7 @@ class Watch:
     limits: Limits
     drain: timedelta
     clock: Callable[[], datetime]
+    hung: Callable[[str, timedelta], object] = lambda _name, _silence: None
 
 
 class Crew:
@@ -55,6 +66,7 @@ class Crew:
         self._changed = changed
         self._running: dict[str, Process] = {}
         self._were_ready: set[str] = set()
+        self._hung: dict[str, int] = {}
 
     @property
     def programs(self) -> Iterable[Program]:
@@ -76,12 +88,12 @@ class Crew:
         return f"{len(up)} of {len(self._programs)} processes run"
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return each process's name, pid (None where it is down), and whether it is a role that serves."""
+        """Return of each process name, pid (None: down), whether it is a role that serves, and how often it hung."""
         described = []
         for name in self._programs:
             process = self._running.get(name)
             pid, is_ready = (None, False) if process is None else (process.pid, process.is_ready)
-            described.append({"name": name, "pid": pid, "ready": is_ready})
+            described.append({"name": name, "pid": pid, "ready": is_ready, "hung": self._hung.get(name, 0)})
         return described
 
     async def keep(self, program: Program, took_down: Callable[[], bool]) -> None:
@@ -121,7 +133,13 @@ class Crew:
             tasks.create_task(process.relay_log())
             beside = [tasks.create_task(self._note_ready(program, process)), tasks.create_task(self._stop.wait())]
             if program.is_role:
-                beside.append(tasks.create_task(self._heed(program, process)))
+                beside.append(tasks.create_task(self._heed(program, process, process.take_pulses)))
+            elif program.ask is not None:
+                answers = _Answers(program.ask)
+                beside += [
+                    tasks.create_task(answers.ask_on()),
+                    tasks.create_task(self._heed(program, process, answers.take)),
+                ]
             ended = tasks.create_task(process.wait())
             await asyncio.wait((beside[1], ended), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -136,14 +154,40 @@ class Crew:
             self._changed()
         return process.is_ready
 
-    async def _heed(self, program: Program, process: Process) -> bool:
-        """End a role that says no more that its loop turns: stopped, blocked or spinning, it serves nobody."""
-        silence = Silence(time.monotonic())
-        while silence.lasted < self._watch.limits.of(is_ready=process.is_ready):
+    async def _heed(self, program: Program, process: Process, is_heard: Callable[[], bool]) -> bool:
+        """End a program that says no more that its loop turns: stopped, blocked or spinning, it serves nobody.
+
+        `is_heard` tells whether it has said so since the last call.
+        """
+        silence, is_ready = Silence(time.monotonic()), False
+        while silence.lasted < self._watch.limits.of(is_ready=is_ready, is_asked=not program.is_role):
             await asyncio.sleep(PULSE.total_seconds())
-            silence = listen(silence, time.monotonic(), is_heard=process.take_pulses())
+            now_heard = is_heard()
+            is_ready = process.is_ready or (not program.is_role and (is_ready or now_heard))
+            silence = listen(silence, time.monotonic(), is_heard=now_heard)
         if not self._stop.is_set():
             seconds = silence.lasted.total_seconds()
             LOG.error("%s has not answered for %d s: it hangs, and is ended", program.name, seconds)
+            self._hung[program.name] = self._hung.get(program.name, 0) + 1
+            self._watch.hung(program.name, silence.lasted)
             await process.end(HUNG_PATIENCE)
         return False
+
+
+class _Answers:
+    """What a program says that is asked, until somebody takes it."""
+
+    def __init__(self, ask: Callable[[], Awaitable[bool]]) -> None:
+        self._ask = ask
+        self._has_answered = False
+
+    async def ask_on(self) -> bool:
+        """Ask, again and again, until cancelled."""
+        while True:
+            self._has_answered = await self._ask() or self._has_answered
+            await asyncio.sleep(ASK_AGAIN.total_seconds())
+
+    def take(self) -> bool:
+        """Tell whether it has answered since the last call."""
+        answer, self._has_answered = self._has_answered, False
+        return answer

@@ -75,7 +75,8 @@ def processes(path: Path, form: str) -> None:
         return
     for each in told["processes"]:
         state = "ready" if each["ready"] else "running" if each["pid"] else "down"
-        click.echo(f"{each['name']:<10} {each['pid'] or '-':>8}  {state}")
+        hung = f"  hung {each['hung']} time{'' if each['hung'] == 1 else 's'}" if each.get("hung") else ""
+        click.echo(f"{each['name']:<10} {each['pid'] or '-':>8}  {state}{hung}")
 
 
 def _ask(path: Path, order: Order) -> dict[str, Any]:

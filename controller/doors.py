@@ -9,13 +9,18 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from controller.addresses import BoundAddresses
 from controller.broker.error import BrokerError
 from controller.broker.mosquitto import find_mosquitto, find_owner
 from controller.config import Address, ControllerConfig
+from controller.store.durable import open_private
 from protocol.addresses import join_address
+
+LOCK = "controller.lock"
+_PID_MAX = 20
 
 
 class StartError(Exception):
@@ -120,11 +125,36 @@ def claimed(data_dir: Path) -> Iterator[None]:
             f"{data_dir} belongs to user {_user_name(owner)}, not to {_user_name(os.geteuid())}: start the controller "
             "as that user (as a service: systemctl start skerry-controller)"
         )
-    with (data_dir / "controller.lock").open("w") as lock:
+    # For its owner alone: whoever may read a file may lock it, and where the directory is open, keep us from starting.
+    with os.fdopen(open_private(data_dir / LOCK, os.O_RDWR | os.O_CREAT), "rb+", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StartError(
-                f"{data_dir}: another controller runs on this data directory: end that one first"
-            ) from None
-        yield
+            raise StartError(describe_running(data_dir, lock)) from None
+        os.ftruncate(lock.fileno(), 0)
+        os.pwrite(lock.fileno(), f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(lock.fileno(), 0)
+
+
+def require_nobody(data_dir: Path) -> None:
+    """Raise `StartError` where a controller runs on the data directory. Whatever else is wrong there is found later."""
+    try:
+        fd = os.open(data_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    with os.fdopen(fd, "rb", buffering=0) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(describe_running(data_dir, lock)) from None
+
+
+def describe_running(data_dir: Path, lock: FileIO) -> str:
+    """Return what is said to whom a controller is in the way that holds `lock`, with its pid where that is known."""
+    told = os.pread(lock.fileno(), _PID_MAX, 0).strip()
+    is_there = told.isdigit() and Path("/proc", told.decode()).exists()
+    which = f" (process {told.decode()})" if is_there else ""
+    return f"a controller runs on {data_dir}{which}: end it first (systemctl stop skerry-controller)"

@@ -8,7 +8,7 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +43,7 @@ class Program:
         is_role: whether it is one of the controller's, which says when it is ready and holds the lifeline; any
             other is ended by the system when its supervisor is gone.
         last_signal: what it is ended with.
+        ask: for one that is no role, and so says nothing by itself: asks whether it answers; None where nobody can.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Program:
     limits: Callable[[], Mapping[int, int]] = dict
     log: Callable[[str], object] | None = None
     last_signal: signal.Signals = signal.SIGTERM
+    ask: Callable[[], Awaitable[bool]] | None = None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any
 
 from controller import broker_watch, role
 from controller.addresses import public_web
+from controller.audit import AuditError
 from controller.broker_watch import BrokerWatch
 from controller.cluster import Cluster
 from controller.config import ConfigError, load_config
@@ -36,8 +37,9 @@ from controller.process import Program, lifeline
 from controller.programs import programs_of
 from controller.service_manager import ServiceManager
 from controller.tls_files import prepare_api, prepare_web
-from protocol import service_manager
+from protocol import events, service_manager
 from protocol.addresses import join_address
+from protocol.events import Json
 
 LOG = logging.getLogger("CONTROLLER")
 _HOUSEKEEPING = timedelta(minutes=5)
@@ -99,7 +101,7 @@ class Supervisor:
             self._cluster.orders.give()
             programs = programs_of(self._cluster, self._setting.config_path, self._doors, self._bound, self._broker)
             drain = self._config.drain_timeout + _PATIENCE
-            watch = Watch(life, self._shared, self._setting.limits, drain, self._cluster.clock)
+            watch = Watch(life, self._shared, self._setting.limits, drain, self._cluster.clock, self._note_hung)
             self._crew = Crew(programs, watch, self._stop, self._note_change)
             async with asyncio.TaskGroup() as tasks:
                 beside = [
@@ -137,6 +139,18 @@ class Supervisor:
             self._setting.manager.tell(service_manager.ready(self._status()))
         else:
             self._setting.manager.tell(service_manager.status(self._status()))
+
+    def _note_hung(self, name: str, silence: timedelta) -> None:
+        """Have it written down, on a thread: what hangs may be in the midst of writing the audit log itself."""
+
+        def write() -> None:
+            fields: dict[str, Json] = {"process": name, "seconds": int(silence.total_seconds())}
+            try:
+                self._cluster.audit.write(events.CONTROLLER_HUNG, fields)
+            except AuditError as err:
+                LOG.error("%s", err)  # noqa: TRY400 - one line
+
+        asyncio.get_running_loop().run_in_executor(None, write)
 
     def _announce(self) -> None:
         config, bound = self._config, self._bound

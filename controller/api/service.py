@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from controller.api.app import BODY_MAX, ApiServices, create_app
 from controller.cluster import Cluster
-from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
+from controller.https.serve import Signs, serve
+from controller.https.settings import ServerSettings, TlsFiles
 from controller.role import beat, follow_level, say_ready
 
 

@@ -57,12 +57,20 @@ def find_master_key(place: KeyPlace) -> Secret[bytes] | None:
     Raises:
         VaultError: it cannot be read, is no master key, or its file may be read by others.
     """
-    # A credential's mode is systemd's business: readable for the service's user and root alone, by an ACL.
-    data = None if place.credential is None else _read(place.credential, _unchecked)
-    if place.credential is not None and data and data.strip():
-        return _parse(place.credential, data)
+    handed = key_from_credential(place)
+    if handed is not None:
+        return handed
     data = _read(place.file, _check_private)
     return None if data is None else _parse(place.file, data)
+
+
+def key_from_credential(place: KeyPlace) -> Secret[bytes] | None:
+    """Return the master key that is the credential; None where there is none, or a blank. Raises `VaultError`."""
+    if place.credential is None:
+        return None
+    # A credential's mode is systemd's business: readable for the service's user and root alone, by an ACL.
+    data = _read(place.credential, _unchecked)
+    return _parse(place.credential, data) if data and data.strip() else None
 
 
 def make_master_key(place: KeyPlace) -> Secret[bytes]:

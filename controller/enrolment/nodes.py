@@ -24,6 +24,8 @@ from protocol.events import Json
 from protocol.instants import format_instant, parse_instant
 from protocol.names import NodeId, NodeName
 
+COLLECTION = "nodes"
+
 
 class NodeError(Exception):
     """What the admin asked for cannot be done; the message says why, in words for the admin."""
@@ -189,7 +191,7 @@ class Nodes:
     """
 
     def __init__(self, store: Store, audit: AuditLog, clock: Callable[[], datetime]) -> None:
-        self._nodes = store.collection("nodes")
+        self._nodes = store.collection(COLLECTION)
         self._revoked = store.collection(REVOKED)
         self._keys = HostKeys(store, clock)
         self._audit = audit
@@ -328,6 +330,18 @@ class Nodes:
             targets = {node_id: target for share in shares for node_id, target in share.targets.items()}
             self._view = view = _View(shares, tuple(sorted(records, key=_by_name)), targets)
         return view
+
+
+def renew_label_versions(store: Store, now: datetime) -> None:
+    """Give the labels of every node a version above all that were given out up to `now`. Raises `StoreError`.
+
+    For a store that was put back: since then an admin may have given a node others, of a version that we know nothing
+    of, and it would take no older one. Nobody else may use the store meanwhile.
+    """
+    collection = store.collection(COLLECTION)
+    found = (NodeRecord.from_value(record.value) for record in collection.list(now=now))
+    told = (replace(node, labels_version=next_version(node.labels_version, now)) for node in found if not node.pending)
+    collection.put_many({node.node_id: node.to_value() for node in told}, now=now)
 
 
 def _by_name(node: NodeRecord) -> tuple[str, str]:

@@ -24,6 +24,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.size = 0  # bytes that are made and not written
+        self._taken = 0  # bytes that were written, and not counted yet
         self.is_made = False
         self.keeps = False  # whether the connection may serve another request after it
         self.response: Any = None
@@ -81,6 +82,11 @@ class Answer:
 
     # --- being written ------------------------------------------------------------------------------------------------
 
+    def count_taken(self, step: int) -> int:
+        """Return how many times so many bytes the peer has taken since the last call; what is over counts the next."""
+        count, self._taken = divmod(self._taken, step)
+        return count
+
     def write(self, sock: ssl.SSLSocket) -> bool:
         """Write some of what there is to a non-blocking socket; tell whether anything is left.
 
@@ -91,6 +97,7 @@ class Answer:
                 return False
             sent = sock.send(self._waiting[0][:_WRITE])
             self.size -= sent
+            self._taken += sent
             self._waiting[0] = self._waiting[0][sent:]
             if not self._waiting[0]:
                 self._waiting.popleft()

@@ -37,6 +37,7 @@ class Caller:
         self.address = str(client[0]) if client else ""
         self.phase = Phase.HANDSHAKE
         self.since = self.deadline = time.monotonic()
+        self.earned = self.deadline  # the deadline that holds again when a thread is done
         self.intake = Intake(body_max)
         self.held = 0  # bytes of the request, as the worker counts them
         self.parser: Any = None
@@ -47,6 +48,10 @@ class Caller:
     def unread(self) -> int:
         """How many bytes of its answer are made and not written."""
         return self.answer.size if self.answer else 0
+
+    def bound(self, end: float) -> None:
+        """Begin a thread's turn, until `end` at most: what the peer has earned by reading is none of the thread's."""
+        self.earned, self.deadline = self.deadline, min(self.deadline, end)
 
     def enter(self, phase: Phase, seconds: float) -> None:
         """Begin `phase`, which may last so many seconds."""

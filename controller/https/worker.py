@@ -5,9 +5,11 @@ peer takes to send its request: a few hundred peers that send a byte a second ho
 poller does the handshakes and gathers the bytes, without blocking, and a thread gets a request that is there.
 What the thread makes of the answer the poller writes, again without blocking: a peer that does not read holds no
 thread either, and an address has but a share of them at a time.
-Each phase has one deadline, counted from its beginning and not from the last byte. Connections are bounded in
-all and for each address; a newcomer takes the place of whoever has dawdled longest. Those that the application keeps
-(`controller.https.kept`) are counted with them, and no more than that.
+A handshake, a request, and a rest between two have one deadline each, counted from its beginning and not from the last
+byte. An answer has one that moves on by a grace for each step of bytes that the peer has taken, to some graces ahead at
+most: who takes less than a step a grace is gone in the end. Each time that a thread makes some, it has one grace.
+Connections are bounded in all and for each address; a newcomer takes the place of whoever has dawdled longest. Those
+that the application keeps (`controller.https.kept`) are counted with them, and no more than that.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
@@ -36,10 +38,8 @@ from controller.https.caller import READING, Caller, Phase
 from controller.https.complaints import Complaints
 from controller.https.intake import Intake, Progress, Rejected
 from controller.https.kept import HandedOver, HandOver, Keeper, Kept, heeding
+from controller.https.settings import ServerSettings, TlsFiles
 from controller.https.turns import Turns
-
-if TYPE_CHECKING:
-    from controller.https.serve import ServerSettings, TlsFiles
 
 _READ = 16 * 1024
 _READS_PER_TURN = 8
@@ -47,6 +47,8 @@ _ACCEPTS_PER_TURN = 64
 # Most pages fit into the kernel's buffer: the thread that makes one writes it. What does not fit the poller writes. The
 # kernel takes twice as much of its own memory for it, from whoever does not read.
 _SEND_BUFFER = 64 * 1024
+# For so many graces at once may a peer have taken more: a fast client buffers some MB, and reads them at leisure.
+_GRACES_MAX = 5
 # Of the threads one address has a quarter at a time, and two where that is less.
 _SHARE, _SHARE_MIN = 4, 2
 _PARTING = 2.0
@@ -243,9 +245,10 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
     def handle(self, conn: Caller) -> HandOver | None:
         """Begin an answer or go on with it, in a thread, and write what can be written at once."""
         answer = conn.answer
+        conn.bound(time.monotonic() + self.settings.answer_grace.total_seconds())
         try:
             if answer is None:
-                conn.deadline = time.monotonic() + self.settings.answer_grace.total_seconds()
+                conn.earned = conn.deadline
                 conn.sock.settimeout(self.settings.request_grace.total_seconds())
                 answer = conn.answer = Answer()
                 self._begin(conn, answer)
@@ -319,6 +322,8 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
             caller.early = caller.parser.unreader.take_buffered()
             caller.parser, caller.intake = None, Intake(self.settings.body_max)
             self._count(caller)
+        caller.deadline = caller.earned
+        self._note_taken(caller, answer)
         hand_over = done.result() if done.exception() is None else None
         if hand_over is not None:
             self._hand_over(caller, hand_over)
@@ -351,10 +356,18 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn car
         finally:
             if answer.size < before:
                 caller.since = time.monotonic()  # it reads
+                self._note_taken(caller, answer)
         if answer.size:
             self._watch(caller, selectors.EVENT_WRITE)
         else:
             self._written(caller, answer)
+
+    def _note_taken(self, caller: Caller, answer: Answer) -> None:
+        """Give a peer more time for what it has taken: it may have buffered at once what it reads little by little."""
+        now, grace = time.monotonic(), self.settings.answer_grace.total_seconds()
+        steps = answer.count_taken(self.settings.answer_step)
+        if steps:
+            caller.deadline = min(max(caller.deadline, now) + steps * grace, now + _GRACES_MAX * grace)
 
     def _written(self, caller: Caller, answer: Answer) -> None:
         """Go on where all that was made of an answer is written: with more of it, the next request, or the end."""

@@ -6,14 +6,14 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from controller.audit import AuditError, AuditLog
-from controller.authority.master_key import KeyPlace, encode_master_key, find_master_key, missing
+from controller.authority.master_key import KeyPlace, encode_master_key, find_master_key, key_from_credential, missing
 from controller.cluster import utc_now
 from controller.config import ControllerConfig
 from controller.operations.error import OperationError
@@ -128,12 +128,14 @@ class _Outside:
 
 def _outside(config: ControllerConfig) -> _Outside:
     place = KeyPlace.of(config.master_key_file, os.environ)
-    handed = place.credential is not None and place.credential.exists() and bool(place.credential.read_bytes().strip())
-    with nullcontext() if handed else guarded(place.file.parent):
-        key = find_master_key(place)
+    handed = key_from_credential(place)
+    if handed is not None:
+        return _Outside(handed, "credential", named_files(config))
+    with guarded(place.file.parent):  # whose owner may read no credential of this process, blank as it is
+        key = find_master_key(KeyPlace(place.file))
     if key is None:
         raise missing(place, config.data_dir)
-    return _Outside(key, "credential" if handed else "file", named_files(config))
+    return _Outside(key, "file", named_files(config))
 
 
 def _gather(

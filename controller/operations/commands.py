@@ -49,7 +49,7 @@ def backup(
     it. Who has FILE and the passphrase has the cluster: keep them in different places.
     """
     from controller.operations.passphrase import ask_passphrase
-    from protocol.instants import format_instant
+    from protocol.instants import show_instant
     from protocol.sizes import format_size
 
     with _explained(file):
@@ -59,8 +59,9 @@ def backup(
             with _progress("Reading") as advance:
                 manifest, count = verify(file, ask_passphrase(passphrase_file, is_new=False), advance)
             click.echo(
-                f"{file} is whole: cluster {manifest.cluster}, as it was at {format_instant(manifest.made)}, "
-                f"{count} files, {'with' if manifest.recordings else 'without'} recordings."
+                f"{file} is whole: cluster {manifest.cluster}, "
+                f"as it was at {show_instant(manifest.made, seconds=True)}, {count} files, "
+                f"{'with' if manifest.recordings else 'without'} recordings."
             )
             return
         from controller.config import parse_config, read_settings
@@ -73,7 +74,7 @@ def backup(
         with _progress("Writing") as advance:
             made = back_up(source, file, passphrase, with_recordings=with_recordings, force=force, advance=advance)
         click.echo(
-            f"{file}: cluster {source.config.cluster_name}, as it was at {format_instant(made.made)}: "
+            f"{file}: cluster {source.config.cluster_name}, as it was at {show_instant(made.made, seconds=True)}: "
             f"{made.files} files, {format_size(made.size)}. `controller backup --verify {file}` reads it back."
         )
         for remark in made.remarks:
@@ -119,14 +120,14 @@ def restore(  # noqa: PLR0913 - the options of a command
     from controller.operations.passphrase import ask_passphrase
     from controller.operations.restore import Order, restore
     from controller.tctl.host import actor
-    from protocol.instants import format_instant
+    from protocol.instants import show_instant
 
     with _explained(file):
         passphrase = ask_passphrase(passphrase_file, is_new=False)
         with _progress("Restoring") as advance:
             order = Order(data_dir, config, force, actor(), takes_config=take_config, puts_files=put_files)
             done = restore(file, passphrase, order, advance)
-        made = format_instant(done.manifest.made)
+        made = show_instant(done.manifest.made, seconds=True)
         click.echo(f"{done.data_dir} is the cluster {done.manifest.cluster} as it was at {made}.")
         click.echo(f"The master key is {done.key}, the configuration {config}.")
         if done.aside is not None:
@@ -148,8 +149,8 @@ def doctor(path: Path, form: str) -> None:
     """
     from controller.log import set_up_log
     from controller.operations.doctor import examine
-    from controller.policy.checkup import exit_status
-    from controller.tctl.setting import terminal_width
+    from controller.policy.checkup import exit_status, summarise
+    from protocol.console import terminal_width
     from protocol.table import escape_text, render_table
 
     set_up_log("ERROR")
@@ -164,6 +165,7 @@ def doctor(path: Path, form: str) -> None:
         click.echo("\nWhat to do:")
     for finding in mends:
         click.echo(escape_text(f"  {finding.check}: {finding.mend}"))
+    click.echo(f"\n{summarise(findings)}")
     sys.exit(exit_status(findings))
 
 

@@ -8,7 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,15 @@ _WRONG = (ClusterError, StoreError, AuthorityError, AuditError, TlsFileError, OS
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A controller that runs: its pid, and each process with whether it serves. A pid of None: it gives no answer."""
+    """A controller that runs: its pid, and each process with whether it serves. A pid of None: it gives no answer.
+
+    Attributes:
+        hung: how often which process was ended because it did not answer.
+    """
 
     pid: int | None
     processes: tuple[tuple[str, bool], ...]
+    hung: Mapping[str, int] = field(default_factory=dict)
 
 
 def examine(path: Path) -> Iterator[Finding]:
@@ -190,7 +195,8 @@ def _find_run(data_dir: Path) -> _Run | None:
     try:
         told: Mapping[str, Any] = give_order(data_dir, Describe())
         processes = tuple((str(each["name"]), bool(each["pid"])) for each in told["processes"])
-        return _Run(int(told["pid"]), processes)
+        hung = {str(each["name"]): int(each["hung"]) for each in told["processes"] if each.get("hung")}
+        return _Run(int(told["pid"]), processes, hung)
     except (DebugError, KeyError, TypeError, ValueError):
         return _Run(None, (("its supervisor, which gives no answer", False),))
 
@@ -200,7 +206,10 @@ def _examine_run(config: ControllerConfig, run: _Run | None, ports: str) -> Iter
     processes = run.processes if run else ()
     service, broker = look_at_unit("skerry-controller"), look_at_unit("mosquitto")
     is_told = service is not None and service.is_known and not service.is_active
-    yield from judge_running(runs=run is not None, ports=ports, low=low, processes=processes, is_told=is_told)
+    hung = run.hung if run else {}
+    yield from judge_running(
+        runs=run is not None, ports=ports, low=low, processes=processes, hung=hung, is_told=is_told
+    )
     has_own = config.broker == "mosquitto"
     yield from judge_units(service, broker, runs=run is not None, has_own_broker=has_own)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def ask_passphrase(file: Path | None, *, is_new: bool) -> Secret[str]:
 def _from_file(file: Path) -> str:
     try:
         with file.open("rb") as stream:
+            _require_closed(file, os.fstat(stream.fileno()).st_mode)
             data = stream.read(_FILE_MAX + 1)
         if len(data) > _FILE_MAX:
             raise OperationError(f"{file} is too large for a file that holds a passphrase")
@@ -53,6 +55,15 @@ def _from_file(file: Path) -> str:
         raise OperationError(f"the passphrase cannot be read: {file}: {err.strerror or err}") from None
     except UnicodeDecodeError:
         raise OperationError(f"the passphrase cannot be read: {file} is not UTF-8 text") from None
+
+
+def _require_closed(file: Path, mode: int) -> None:
+    """Refuse what anybody on this host may read or change. Pipes and terminals are nobody's to look into."""
+    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+        raise OperationError(
+            f"the passphrase file {file} is open to everybody on this host (mode {stat.S_IMODE(mode):04o}): "
+            f"chmod 600 {file}"
+        )
 
 
 def _typed(*, is_new: bool) -> str:

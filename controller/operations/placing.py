@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from controller.doors import LOCK, describe_running
 from controller.operations.error import OperationError
 from controller.store.durable import sync_directory
 from controller.tctl.host import as_owner
@@ -30,17 +31,15 @@ _YOUNG = 60
 def nobody_runs(data_dir: Path) -> Iterator[None]:
     """Keep every controller from starting on `data_dir` meanwhile. Raises `OperationError` where one runs there."""
     try:
-        fd = os.open(data_dir / "controller.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(data_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         yield  # none ever ran
         return
-    with os.fdopen(fd, "rb") as lock:
+    with os.fdopen(fd, "rb", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OperationError(
-                f"a controller runs on {data_dir}: end it first (systemctl stop skerry-controller)"
-            ) from None
+            raise OperationError(describe_running(data_dir, lock)) from None
         yield
 
 

@@ -19,6 +19,7 @@ from controller.cluster import utc_now
 from controller.config import MASTER_KEY, ControllerConfig, load_config, parse_config
 from controller.control import COLLECTION as CONTROL
 from controller.control import POLICY
+from controller.enrolment.nodes import renew_label_versions
 from controller.operations.backup import first_of, members
 from controller.operations.error import OperationError
 from controller.operations.placing import (
@@ -267,6 +268,7 @@ def _prove(heading: _Heading, staging: Path, order: Order) -> None:
     # Devices take no document for newer than one that was given out since the backup: the next is made anew, and its
     # version is the time. Those that know other authorities by now would hear of nothing else.
     store.collection(CONTROL).delete(POLICY, now=utc_now())
+    renew_label_versions(store, utc_now())
     log = AuditLog(staging / "log", heading.config.cluster_name, utc_now)
     log.write(events.CONTROLLER_RESTORE, {"user": order.actor, "made": format_instant(manifest.made)})
     if not heading.key_in_data:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal
 
 from protocol.events import Json
-from protocol.instants import format_instant
+from protocol.instants import show_instant
 from protocol.sizes import format_size
 
 State = Literal["ok", "warn", "fail"]
@@ -34,6 +35,7 @@ _NAMED_MAX = 5
 # A tunnel and a broker's connection are a file each; beside them what people open.
 _FILES_A_NODE = 4
 _FILES_MIN = 4096
+NOTHING_HUNG: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,13 @@ class Finding:
     def to_dict(self) -> dict[str, Json]:
         """Return the JSON object."""
         return {"check": self.check, "state": self.state, "found": self.found, "mend": self.mend}
+
+
+def summarise(findings: Sequence[Finding]) -> str:
+    """Return how many of them are to be mended, and how many to be known of, as `edge-agent doctor` ends, too."""
+    failed = sum(finding.state == "fail" for finding in findings)
+    warned = sum(finding.state == "warn" for finding in findings)
+    return f"{failed} to mend, {warned} to know of" if failed or warned else "nothing is wrong"
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
@@ -139,16 +148,21 @@ class Clock:
 
 def judge_clock(found: Clock) -> Finding:
     """Judge whether the clock can be right. Certificates are good by it, and for nobody where it is wrong."""
-    check, now = "clock", format_instant(found.now)
+    check, now = "clock", _whole_year(found.now)
     mend = "set it, and keep it right: apt-get install systemd-timesyncd (or chrony), timedatectl set-ntp true"
     if found.now.year < _YEAR_MIN:
         return Finding(check, "fail", f"it shows {now}", mend)
     if found.newest is not None and found.newest - found.now > _LEEWAY:
-        newest = format_instant(found.newest)
+        newest = _whole_year(found.newest)
         return Finding(check, "fail", f"it shows {now}, and the audit log has an event of {newest}", mend)
     if found.is_synchronised is False:
         return Finding(check, "warn", f"{now}, and nobody keeps it right", mend)
     return Finding(check, "ok", f"{now}{', kept right' if found.is_synchronised else ''}")
+
+
+def _whole_year(instant: datetime) -> str:
+    """Return an instant as people read it who look for a clock that may be wrong by decades."""
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +185,13 @@ def judge_doors(doors: Sequence[Door]) -> Iterator[Finding]:
 
 
 def judge_running(
-    *, runs: bool, ports: str, processes: Sequence[tuple[str, bool]], low: Sequence[str] = (), is_told: bool = False
+    *,
+    runs: bool,
+    ports: str,
+    processes: Sequence[tuple[str, bool]],
+    hung: Mapping[str, int] = NOTHING_HUNG,
+    low: Sequence[str] = (),
+    is_told: bool = False,
 ) -> Iterator[Finding]:
     """Judge whether a controller runs on the data directory, and whether one could.
 
@@ -180,6 +200,7 @@ def judge_running(
         ports: where none does: why its doors cannot be opened; empty where they can.
         low: which of them are at a port that root alone may listen at.
         processes: where one does: the name of each, and whether it serves.
+        hung: how often which of them was ended because it did not answer, since it was started.
         is_told: whether `judge_units` tells of the same fault, that the service does not run.
     """
     if not runs:
@@ -199,6 +220,10 @@ def judge_running(
         yield Finding("controller", "fail", f"it runs, but not {', '.join(down)}", mend)
     else:
         yield Finding("controller", "ok", f"it runs, all {len(processes)} processes")
+    if hung:
+        told = ", ".join(f"{name} ({count}x)" for name, count in sorted(hung.items()))
+        mend = "tctl audit ls --type controller.hung; a machine without memory or processors to spare does that"
+        yield Finding("hung", "warn", f"these did not answer, and were started anew: {told}", mend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +240,7 @@ class Certificate:
 def judge_certificate(found: Certificate, now: datetime) -> Finding:
     """Judge how long it lasts and whom it convinces."""
     check, left = f"certificate of {found.of}", found.expires - now
-    text = f"good until {format_instant(found.expires)}"
+    text = f"good until {show_instant(found.expires)}"
     if found.is_authority:
         mend = f"{RUNBOOK}, “An authority expires, or has expired”: tctl auth rotate --type tls --phase init"
         soon = _AUTHORITY_SOON
@@ -224,7 +249,7 @@ def judge_certificate(found: Certificate, now: datetime) -> Finding:
     else:
         mend, soon = "renew the files that proxy_service.https_keypairs names", _EXPIRES_SOON
     if left <= timedelta():
-        return Finding(check, "fail", f"it expired at {format_instant(found.expires)}", mend)
+        return Finding(check, "fail", f"it expired at {show_instant(found.expires)}", mend)
     if found.lacking:
         again = f"systemctl restart {SERVICE} makes it anew" if found.is_own else mend
         return Finding(check, "fail", f"it is not good for {', '.join(found.lacking)}", again)
@@ -259,7 +284,7 @@ def judge_rotation(kind: str, phase: str, changed: datetime | None, now: datetim
     check = f"{kind} authority"
     if phase == "standby":
         return Finding(check, "ok", "no rotation is under way")
-    since = f" since {format_instant(changed)}" if changed else ""
+    since = f" since {show_instant(changed)}" if changed else ""
     is_stuck = changed is not None and now - changed > _ROTATION_LONG
     mend = f"`tctl auth rotate --type {kind}` says what it waits for and what comes next"
     return Finding(check, "warn" if is_stuck else "ok", f"its rotation is in {phase}{since}", mend if is_stuck else "")
@@ -307,7 +332,8 @@ class Fleet:
 def judge_fleet(found: Fleet) -> Iterator[Finding]:
     """Judge who is there, and what waits."""
     away = len(found.offline)
-    text = f"{found.total} nodes, {away} offline{': ' + _some(found.offline) if away else ''}"
+    nodes = "1 node" if found.total == 1 else f"{found.total} nodes"
+    text = f"{nodes}, {away} offline{': ' + _some(found.offline) if away else ''}"
     if found.waiting:
         text += f", {found.waiting} waiting for approval"
     is_grave = found.total > 0 and away * 2 > found.total
@@ -315,9 +341,8 @@ def judge_fleet(found: Fleet) -> Iterator[Finding]:
     if is_grave:
         mend = "more than half of the fleet: look at this host first, its network, its names and its clock"
     yield Finding("nodes", "warn" if away else "ok", text, mend if away else "")
-    text = (
-        f"{found.files} recordings wait on nodes, {format_size(found.bytes)}" if found.files else "none waits on nodes"
-    )
+    wait = "1 recording waits" if found.files == 1 else f"{found.files} recordings wait"
+    text = f"{wait} on nodes, {format_size(found.bytes)}" if found.files else "none waits on nodes"
     is_large = found.bytes >= _BACKLOG_LARGE
     mend = "`tctl nodes ls --format json` shows on which; they come over each node's link to the machine API door"
     yield Finding("recordings", "warn" if is_large else "ok", text, mend if is_large else "")
@@ -330,7 +355,7 @@ def judge_backup(last: datetime | None, now: datetime) -> Finding:
         return Finding("backup", "warn", "none was ever made here", mend)
     age = now - last
     state: State = "warn" if age > _BACKUP_OLD else "ok"
-    return Finding("backup", state, f"the last was made at {format_instant(last)}", mend if state == "warn" else "")
+    return Finding("backup", state, f"the last was made at {show_instant(last)}", mend if state == "warn" else "")
 
 
 def judge_files(limit: int | None, nodes: int) -> Finding:

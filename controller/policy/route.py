@@ -28,10 +28,11 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Several nodes do."""
+    """Several nodes do. `offline_since` is of those that hold no tunnel, as `Offline.since`."""
 
     target: str
     candidates: Sequence[AccessTarget]
+    offline_since: Mapping[NodeId, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def decide_route(
     if not allowed:
         return Unknown(target)
     if len(allowed) > 1:
-        return Ambiguous(target, sorted(allowed, key=lambda node: (node.name, node.node_id)))
+        offline = {node.node_id: offline_since[node.node_id] for node in allowed if node.node_id in offline_since}
+        return Ambiguous(target, sorted(allowed, key=lambda node: (node.name, node.node_id)), offline)
     node = allowed[0]
     return Offline(node, offline_since[node.node_id]) if node.node_id in offline_since else Routed(node)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
@@ -10,9 +11,12 @@ from asyncssh import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
 from controller.fleet import TUNNEL_ADDRESS
 from controller.policy.liveness import UNSEEN, Standing
 from controller.policy.route import Ambiguous, Denied, Offline, Route, Routed, Unknown
+from protocol.access import AccessTarget
 from protocol.durations import describe_duration
+from protocol.instants import show_instant, to_milliseconds
 from protocol.listing import describe_ambiguous
 from protocol.messages import NodeEntry
+from protocol.names import NodeId
 from protocol.table import escape_text
 
 _CANDIDATES_SHOWN = 20
@@ -53,12 +57,27 @@ def offline(route: Offline, now: datetime, standing: Standing = UNSEEN) -> str:
 
 def _when(since: datetime, now: datetime) -> str:
     ago = describe_duration(now - since) if (now - since).total_seconds() < 120 else ""
-    return f"{since:%Y-%m-%d %H:%M:%S} UTC" + (f" ({ago} ago)" if ago else "")
+    return show_instant(since, seconds=True) + (f" ({ago} ago)" if ago else "")
 
 
 def ambiguity(route: Ambiguous) -> str:
-    """Return Teleport's text for a name that several nodes bear: the table of them and two hints."""
+    """Return Teleport's text for a name that several nodes bear: the table of them and two hints.
+
+    Which of them are offline is told beside: a device that was set up anew leaves its former node behind.
+    """
     shown = route.candidates[:_CANDIDATES_SHOWN]
-    text = describe_ambiguous(NodeEntry(node.node_id, node.name, TUNNEL_ADDRESS, node.labels) for node in shown)
+    text = describe_ambiguous(_entry(node, route.offline_since) for node in shown)
     more = len(route.candidates) - len(shown)
     return text + (f"\n({more} more are not shown)" if more else "")
+
+
+def _entry(node: AccessTarget, offline_since: Mapping[NodeId, datetime | None]) -> NodeEntry:
+    since = offline_since.get(node.node_id)
+    return NodeEntry(
+        node_id=node.node_id,
+        name=node.name,
+        address=TUNNEL_ADDRESS,
+        labels=node.labels,
+        status="offline" if node.node_id in offline_since else "online",
+        since=to_milliseconds(since) if since else None,
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import click
 
 from controller.enrolment.nodes import NodeRecord
+from controller.fleet import NodeView
 from controller.policy.label import LabelChange, parse_label_change
 from controller.policy.route import find_named
 from controller.tctl.error import TctlError
@@ -19,9 +20,11 @@ from controller.tctl.setting import (
     say,
     say_json,
     shared_options,
-    terminal_width,
 )
 from protocol import names
+from protocol.console import terminal_width
+from protocol.instants import show_instant
+from protocol.names import NodeId
 from protocol.table import render_table
 
 
@@ -43,14 +46,24 @@ def find_one(desk: Desk, named: str, *, pending: bool = False) -> NodeRecord:
         what = "waits for approval" if pending else "not found"
         raise TctlError(f'{"no " if pending else ""}node "{named}" {what}: `tctl nodes ls -v` lists them')
     if len(found) > 1:
-        raise TctlError(_ambiguous(named, found))
+        raise TctlError(_ambiguous(desk, named, wanted))
     return found[0]
 
 
-def _ambiguous(name: str, found: Sequence[NodeRecord]) -> str:
-    rows = ([node.name, node.node_id, names.format_labels(node.labels)] for node in found)
-    table = render_table(["Node Name", "Node ID", "Labels"], rows, terminal_width())
-    return f"{len(found)} nodes are named {name}: say which one by its UUID\n\n{table}"
+def _ambiguous(desk: Desk, name: str, wanted: Collection[NodeId]) -> str:
+    """Return the nodes of that name, and how each is: a device that is set up anew leaves its former one behind."""
+    found = [view for view in desk.cluster.fleet.all() if view.node_id in wanted]
+    rows = ([view.name, view.node_id, *_last(view), names.format_labels(view.labels)] for view in found)
+    table = render_table(["Node Name", "Node ID", "Status", "Last Seen", "Labels"], rows, terminal_width())
+    return (
+        f"{len(wanted)} nodes are named {name}: say which one by its UUID\n\n{table}\n\n"
+        "Hint: give the Node ID in place of the name; `tctl nodes show NODE-ID` tells all that is known of one"
+    )
+
+
+def _last(view: NodeView) -> tuple[str, str]:
+    seen = view.standing.last_seen
+    return view.status, show_instant(seen) if seen else "-"
 
 
 @click.command(name="approve")

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -15,14 +15,15 @@ from controller.audit import Broken
 from controller.policy.chain import GENESIS, describe
 from controller.tctl.error import REFUSED
 from controller.tctl.host import at_desk
-from controller.tctl.setting import Settings, format_option, parsed, say, shared_options, terminal_width
+from controller.tctl.period import before
+from controller.tctl.setting import Settings, format_option, parsed, say, shared_options
 from protocol import durations, events
+from protocol.console import terminal_width
 from protocol.instants import parse_instant
-from protocol.table import cut_text, display_width, escape_text
+from protocol.table import escape_text, render_row
 
 _KNOWN = frozenset(name for kind in events.KINDS for name in (kind.name, kind.code))
-_DETAIL_MAX_CHARS = 120
-_HEADERS = ("Time (UTC)", "Code", "Event", "User")
+_HEADERS = ("Time (UTC)", "Code", "Event", "User", "Detail")
 _CODE = max(len(kind.code) for kind in events.KINDS)
 # Wide enough for every time, code and event there is: so the log can be printed as it is read, however long it is.
 _WIDTHS = (24, _CODE, max(len(kind.name) for kind in events.KINDS), 16)
@@ -51,6 +52,8 @@ _UNSAID = frozenset(
     {"user", "success", "check", "method", "connector", "join_method", "participants", "interactive", "client"}
 )
 
+_LIMIT_MAX = 1_000_000
+
 
 def _parse_kinds(text: str) -> tuple[str, ...]:
     wanted = [part.strip() for part in text.split(",") if part.strip()]
@@ -75,6 +78,12 @@ def _parse_since(text: str) -> Any:  # noqa: ANN401 - an instant, or a span befo
         ) from None
 
 
+def _parse_limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= _LIMIT_MAX):
+        raise ValueError(f"say a whole number from 1 to {_LIMIT_MAX}, not {text!r}")
+    return int(text)
+
+
 def _parse_hash(text: str) -> str:
     if len(text) != len(GENESIS) or not set(text.lower()) <= set("0123456789abcdef"):
         raise ValueError(f"a hash is {len(GENESIS)} hexadecimal digits, as this command printed it before")
@@ -93,29 +102,39 @@ def command() -> None:
 )
 @click.option("--user", metavar="USER", help="Only this user's.")
 @click.option("--since", type=parsed("TIME", _parse_since), metavar="TIME", help="Only later ones: 24h, or RFC 3339.")
-@click.option("--last", type=click.IntRange(min=1, max=1_000_000), metavar="N", help="Only the newest N of them.")
+@click.option(
+    "--last",
+    type=parsed("TIME", durations.parse_duration),
+    metavar="TIME",
+    help="Only those within this time: 5h30m, 7d.",
+)
+@click.option("--limit", type=parsed("N", _parse_limit), metavar="N", help="Only the newest N of them.")
 @format_option
 @shared_options
 @click.pass_obj
-def list_(
+def list_(  # noqa: PLR0913 - one parameter a flag
     settings: Settings,
     *,
     kinds: tuple[str, ...],
     user: str | None,
     since: Any,  # noqa: ANN401 - an instant, or a span before now
-    last: int | None,
+    last: timedelta | None,
+    limit: int | None,
     form: str,
 ) -> None:
     """List events, the oldest first. With --format json, one a line, as they are stored."""
+    if since is not None and last is not None:
+        raise click.UsageError("--last and --since say the same in two ways: give one of them")
     with at_desk(settings) as desk:
-        earliest = since if since is None or isinstance(since, datetime) else desk.now() - since
+        span = since or last
+        earliest = before(desk.now(), span) if isinstance(span, timedelta) else span
         found: Iterable[dict[str, Any]] = desk.cluster.audit.entries(since=earliest, kinds=kinds, user=user)
-        found = found if last is None else deque(found, last)
+        found = found if limit is None else deque(found, limit)
         room = terminal_width()
         if form == "text":
             widths = _widths(room)
-            say(_line(_HEADERS, "Detail", widths, room))
-            say(_line(["-" * width for width in widths], "-" * len("Detail"), widths, room))
+            say(render_row(_HEADERS, widths, room))
+            say(render_row(["-" * width for width in (*widths, len(_HEADERS[-1]))], widths, room))
         for event in found:
             say(json.dumps(event, separators=(",", ":")) if form == "json" else describe_event(event, room))
 
@@ -146,27 +165,21 @@ def describe_event(event: Mapping[str, Any], room: int | None = None) -> str:
 
     Args:
         event: as it stands in the log.
-        room: how wide the terminal is, in cells: the line is cut to it. None where there is none.
+        room: how wide the terminal is, in cells: the line is cut to it. None where there is none: all is there.
     """
     widths = _widths(room)
-    cells = [_text(event.get(name, "")) for name in ("time", "code", "event", "user")]
-    cells[0] = cells[0][: widths[0]]
-    return _line(cells, describe_detail(event, None if room else _DETAIL_MAX_CHARS), widths, room)
+    time, *cells = [_text(event.get(name, "")) for name in ("time", "code", "event", "user")]
+    return render_row([time[: widths[0]], *cells, describe_detail(event)], widths, room)
 
 
-def describe_detail(event: Mapping[str, Any], most: int | None = _DETAIL_MAX_CHARS) -> str:
-    """Return what makes this event different from others of its kind: ``name=joe logins=root,pi``.
-
-    It is cut to `most` characters; not at all where that is None.
-    """
+def describe_detail(event: Mapping[str, Any]) -> str:
+    """Return what makes this event different from others of its kind: ``name=joe logins=root,pi``."""
     kind = events.BY_CODE.get(_text(event.get("code")))
     own = kind.fields | kind.optional if kind else event.keys() - events.COMMON_FIELDS
     ordered = [name for name in _FIRST if name in own] + sorted(own - set(_FIRST) - _UNSAID)
-    parts = [
+    return " ".join(
         f"{escape_text(name)}={_text(event[name])}" for name in ordered if event.get(name) not in (None, "", [], {})
-    ]
-    detail = " ".join(parts)
-    return detail if most is None or len(detail) <= most else detail[: most - 1] + "…"
+    )
 
 
 def _text(value: object) -> str:
@@ -180,9 +193,3 @@ def _text(value: object) -> str:
 
 def _widths(room: int | None) -> tuple[int, ...]:
     return _NARROW_WIDTHS if room is not None and room < _NARROW_BELOW else _WIDTHS
-
-
-def _line(cells: Iterable[str], detail: str, widths: Iterable[int], room: int | None) -> str:
-    padded = [cell + " " * (width - display_width(cell)) for cell, width in zip(cells, widths, strict=True)]
-    line = " ".join([*padded, detail]).rstrip()
-    return line if room is None else cut_text(line, room)

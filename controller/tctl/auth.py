@@ -98,7 +98,7 @@ def command() -> None:
     """Show the cluster's authorities, and replace their keys."""
 
 
-@command.command()
+@command.command(short_help="Replace the key of an authority.")
 @click.option("--type", "kind", type=click.Choice([*_KINDS, "recording"]), required=True, help="What to rotate.")
 @click.option("--phase", type=click.Choice(PHASES), help="The phase to enter. Without it: show where it stands.")
 @click.option("--force", is_flag=True, help="Drop a key though nodes that are online have not renewed.")
@@ -195,7 +195,7 @@ def _audit_recording(desk: Desk, key_id: str) -> None:
     desk.cluster.audit.write(events.RECORDING_KEY_ROTATE, fields)
 
 
-@command.command()
+@command.command(short_help="Print an authority's public keys.")
 @click.option("--type", "kind", type=click.Choice(_KINDS), required=True, help="Which authority.")
 @shared_options
 @click.pass_obj

@@ -34,7 +34,7 @@ _COMMANDS = {
 
 @click.group(cls=LazyGroup, lines=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
-@version_option
+@version_option("tctl")
 def program() -> None:
     """Administer a Skerry cluster.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from controller.authority.ssh import fingerprint
 from controller.enrolment.nodes import NodeRecord
@@ -12,19 +12,19 @@ from controller.policy.liveness import BrokerHealth
 from protocol import names
 from protocol.durations import brief_duration
 from protocol.events import Json
+from protocol.instants import show_instant
 from protocol.locks import Lock
 from protocol.presences import Beat, NodeState
 from protocol.sizes import format_size
-from protocol.table import escape_text
 
 _KIB, _MIB = 1024, 1024 * 1024
 
 
-def as_text(view: NodeView, record: NodeRecord, lock: Lock | None, broker: BrokerHealth) -> str:
-    """Return the node as a person reads it: a line for each thing. `lock` is one that is in force on it."""
-    rows = [*_record(view, record), *_presence(view, lock, broker), *_health(view)]
-    width = max(len(title) for title, _ in rows)
-    return "\n".join(f"{title:<{width}}  {escape_text(text)}" for title, text in rows)
+def as_facts(view: NodeView, record: NodeRecord, lock: Lock | None, broker: BrokerHealth) -> Iterator[tuple[str, str]]:
+    """Return the node as a person reads it, title and text of each thing. `lock` is one that is in force on it."""
+    yield from _record(view, record)
+    yield from _presence(view, lock, broker)
+    yield from _health(view)
 
 
 def as_json(view: NodeView, record: NodeRecord, lock: Lock | None) -> dict[str, Json]:
@@ -122,4 +122,4 @@ def _since(instant: datetime | None) -> str:
 
 
 def _show(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return show_instant(instant, seconds=True)

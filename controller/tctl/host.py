@@ -20,9 +20,10 @@ from pathlib import Path
 # All that a command may need is imported before root becomes the owner, who perhaps cannot read the program.
 from controller.accounts import Origin, UserError
 from controller.addresses import BoundAddresses, public_web
+from controller.agent_archives import archive_names
 from controller.audit import AuditError
 from controller.authority import AuthorityError
-from controller.authority.master_key import KeyPlace, find_master_key
+from controller.authority.master_key import KeyPlace, find_master_key, key_from_credential
 from controller.cluster import Cluster, ClusterError, open_cluster
 from controller.config import ConfigError, ControllerConfig, load_config
 from controller.enrolment.nodes import NodeError
@@ -68,6 +69,10 @@ class Desk:
             )
         return public_web(config, bound)
 
+    def has_archives(self) -> bool:
+        """Tell whether there is an agent to install from here."""
+        return bool(archive_names(self.cluster.config.agent_archives))
+
     def pins(self) -> tuple[str, ...]:
         """Return the CA pins to give to devices and people."""
         return web_pins(self.cluster)
@@ -103,12 +108,22 @@ def at_desk(settings: Settings, *, returning: bool = False) -> Iterator[Desk]:
 def key_of_root(config: ControllerConfig) -> Secret[bytes] | None:
     """Return the master key where root alone may read it; None where the owner of the data directory is to find it.
 
-    systemd reads the file as root for the service, which is handed it as a credential. Raises `TctlError`.
+    systemd reads the file as root for the service, which is handed it as a credential: that is its user's to read, and
+    in another unit, such as that of a timer, root's alone. Raises `TctlError`.
     """
-    if os.geteuid() != 0 or config.master_key_file.is_relative_to(config.data_dir):
+    if os.geteuid() != 0:
         return None
+    place = KeyPlace.of(config.master_key_file, os.environ)
     try:
-        return find_master_key(KeyPlace.of(config.master_key_file, os.environ))
+        if not place.file.is_relative_to(config.data_dir):
+            return find_master_key(place)
+        if place.credential is None:
+            return None
+        handed = key_from_credential(place)
+        if handed is not None:
+            return handed
+        with as_owner(config.data_dir, returning=True):
+            return find_master_key(KeyPlace(place.file))
     except AuthorityError as err:
         raise TctlError(str(err)) from err
 

@@ -17,7 +17,7 @@ from protocol.locks import Lock, LockKind
 _NAMED_MAX = 5
 
 
-@click.command(name="lock")
+@click.command(name="lock", short_help="Keep a person, a login or a node out.")
 @click.option("--user", type=parsed("USER", names.parse_user_name), metavar="NAME", help="Lock this person out.")
 @click.option(
     "--login",

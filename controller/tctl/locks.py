@@ -15,12 +15,11 @@ from controller.tctl.setting import (
     say_json,
     say_table,
     shared_options,
-    show_instant,
 )
 from protocol import names
 from protocol.access import AccessTarget
 from protocol.events import Json
-from protocol.instants import format_instant
+from protocol.instants import format_instant, show_instant
 from protocol.locks import Lock
 from protocol.names import NodeId
 
@@ -54,7 +53,7 @@ def list_(settings: Settings, form: str) -> None:
         say("No locks found")
 
 
-@command.command(name="rm")
+@command.command(name="rm", short_help="Take a lock off.")
 @click.argument("lock", type=parsed("ID", _parse_id), metavar="ID")
 @shared_options
 @click.pass_obj

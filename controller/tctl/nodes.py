@@ -16,11 +16,12 @@ from controller.tctl.setting import (
     format_option,
     parsed,
     say,
+    say_facts,
     say_json,
     shared_options,
-    terminal_width,
 )
 from protocol import names
+from protocol.console import terminal_width
 from protocol.events import Json
 from protocol.instants import format_instant
 from protocol.listing import node_json, render_nodes
@@ -69,7 +70,7 @@ def show(settings: Settings, node: str, form: str) -> None:
     if form == "json":
         say_json(_as_json(view) | dossier.as_json(view, record, lock))
     else:
-        say(dossier.as_text(view, record, lock, broker))
+        say_facts(dossier.as_facts(view, record, lock, broker))
 
 
 @command.command(name="rm")

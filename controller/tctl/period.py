@@ -37,7 +37,7 @@ class Period:
         """Return what the flags mean. Raises `click.UsageError`."""
         if first is None and final is None:
             span = last or _LAST
-            return cls(span, _before(now, span), None)
+            return cls(span, before(now, span), None)
         if last is not None:
             raise click.UsageError("--last goes with neither --from-utc nor --to-utc")
         if first and final and final < first:
@@ -76,7 +76,7 @@ def period_options(function: F) -> F:
     return last(since(until(function)))
 
 
-def _before(now: datetime, span: timedelta) -> datetime | None:
+def before(now: datetime, span: timedelta) -> datetime | None:
     """Return the moment `span` before `now`; None where the calendar does not reach that far back."""
     try:
         return now - span

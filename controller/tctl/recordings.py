@@ -30,10 +30,10 @@ from controller.tctl.setting import (
     say,
     say_json,
     shared_options,
-    terminal_width,
 )
 from controller.tctl.witness import hostname_of, witness_of_file
 from protocol import events, names
+from protocol.console import terminal_width
 from protocol.decision import Refused
 from protocol.events import Json
 from protocol.listing import render_recordings
@@ -43,7 +43,7 @@ from protocol.recording.fault import RecordingError
 from protocol.recording.header import Header
 from protocol.recording.verdict import Examiner, Verdict, examine
 from protocol.secret import Secret
-from protocol.table import escape_text
+from protocol.table import escape_text, wrap_words
 
 _key_option = click.option(
     "--public-key",
@@ -97,7 +97,7 @@ def _refusal(refused: Refused | None) -> Json:
 @shared_options
 @click.pass_obj
 def verify(settings: Settings, *, which: str, public_key: bytes | None) -> int:
-    """Say in one line whether a recording is as the device wrote it.
+    """Say in one line, folded on a terminal, whether a recording is as the device wrote it.
 
     It is named by its session's ID, or is a FILE; with --public-key a file is checked without any cluster. The exit
     status is 0 for intact, 1 for broken, or refused (what the device sent from there on did not fit), 3 for interrupted
@@ -109,11 +109,17 @@ def verify(settings: Settings, *, which: str, public_key: bytes | None) -> int:
         subject = _open_subject(stack, settings, which, public_key)
         pieces = stack.enter_context(watched(subject.reel.pieces, "Checking", subject.reel.size))
         finding = subject.find(examine(pieces, subject.witness.signer))
-    say(escape_text(finding.line))
+    say(_folded(escape_text(finding.line)))
     return status_of(finding)
 
 
-@command.command()
+def _folded(text: str) -> str:
+    """Return `text` broken between words for the terminal; whole where a program reads it."""
+    width = terminal_width()
+    return text if width is None else "\n".join(wrap_words(text, width))
+
+
+@command.command(short_help="Write a recording out, as cast or text.")
 @_which
 @click.option(
     "--format",

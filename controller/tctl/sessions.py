@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from controller.tctl.host import at_desk
-from controller.tctl.setting import Settings, complain, format_option, say, say_json, shared_options, terminal_width
+from controller.tctl.setting import Settings, complain, format_option, say, say_json, shared_options
+from protocol.console import terminal_width
 from protocol.listing import render_sessions, session_json
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from protocol.console import terminal_width
 from protocol.durations import format_duration, parse_duration
 from protocol.events import Json
-from protocol.table import escape_text, render_table
+from protocol.table import escape_text, render_facts, render_table
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_CONFIG = Path("/etc/skerry/controller.yaml")
@@ -154,20 +154,12 @@ def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     say(render_table(headers, rows, terminal_width()))
 
 
-def terminal_width() -> int | None:
-    """Return how wide the terminal is, in cells; None where standard output is none."""
-    try:
-        return os.get_terminal_size(1).columns or None
-    except OSError:
-        return None
+def say_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print a line for each fact, its title in front, within the terminal's width."""
+    say(render_facts(facts, terminal_width()))
 
 
 def show_names(named: Sequence[str], most: int) -> str:
     """Return the first names of a list, in order, and how many there are beside them."""
     shown, rest = ", ".join(sorted(named)[:most]), len(named) - most
     return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def show_instant(instant: datetime) -> str:
-    """Return an aware instant as listings show it, in UTC: ``22 Nov 26 22:17 UTC``."""
-    return instant.astimezone(UTC).strftime("%d %b %y %H:%M UTC")

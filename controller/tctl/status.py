@@ -11,17 +11,17 @@ from controller.addresses import BoundAddresses, answers
 from controller.authority import Rotation
 from controller.overview import AuthorityView, Overview, overlook
 from controller.tctl.host import Desk, at_desk
-from controller.tctl.setting import Settings, format_option, say, say_json, shared_options, show_instant, show_names
+from controller.tctl.setting import Settings, format_option, say_facts, say_json, shared_options, show_names
 from protocol.addresses import join_address
+from protocol.instants import show_instant
 from protocol.sizes import format_size
-from protocol.table import escape_text
 
 # The web door is on this very host: it answers at once or not at all.
 _PATIENCE = timedelta(seconds=2)
 _NAMED_MAX = 15
 
 
-@click.command(name="status")
+@click.command(name="status", short_help="Show the cluster, and whether its controller runs.")
 @format_option
 @shared_options
 @click.pass_obj
@@ -32,9 +32,7 @@ def command(settings: Settings, form: str) -> None:
     if form == "json":
         say_json({"running": door is not None, **found.to_dict()})
         return
-    rows = list(_rows(found, door))
-    width = max(len(title) for title, _ in rows)
-    say("\n".join(f"{title:<{width}}  {escape_text(text)}" for title, text in rows))
+    say_facts(_rows(found, door))
 
 
 def _open_door(desk: Desk) -> str | None:
@@ -91,7 +89,9 @@ def _uploads(found: Overview) -> str:
     backlog = found.backlog
     if not backlog.files:
         return "nothing waits on nodes"
-    return f"{backlog.files} recordings, {format_size(backlog.bytes)}, wait on {backlog.nodes} nodes"
+    recordings = "1 recording" if backlog.files == 1 else f"{backlog.files} recordings"
+    nodes = "1 node" if backlog.nodes == 1 else f"{backlog.nodes} nodes"
+    return f"{recordings}, {format_size(backlog.bytes)}, {'waits' if backlog.files == 1 else 'wait'} on {nodes}"
 
 
 def _broker(found: Overview) -> str:

@@ -19,13 +19,12 @@ from controller.tctl.setting import (
     say_json,
     say_table,
     shared_options,
-    show_instant,
     ttl_option,
 )
 from protocol import limits, names
 from protocol.durations import describe_duration, format_duration, parse_duration
 from protocol.events import Json
-from protocol.instants import format_instant
+from protocol.instants import format_instant, show_short_instant
 from protocol.names import TokenText
 from protocol.secret import Secret
 
@@ -105,6 +104,7 @@ def add(  # noqa: PLR0913 - one parameter a flag
             most = format_duration(limits.JOIN_TOKEN_TTL_MAX)
             raise TokenError(f"a token may be valid for {most} at most, not {format_duration(ttl)}")
         address, pins, public_key = desk.web_address(), desk.pins(), desk.web_public_key()
+        has_archives = desk.has_archives()
         text, token = desk.cluster.enrolment.tokens.add(
             ttl=ttl,
             uses=uses,
@@ -114,7 +114,7 @@ def add(  # noqa: PLR0913 - one parameter a flag
             ephemeral=ephemeral,
             origin=desk.origin,
         )
-    line = install_line(text, pins, address, public_key)
+    line = install_line(text, pins, address, public_key) if has_archives else None
     if form == "json":
         shown = _as_json(token) | {"token": text.reveal(), "roles": [role], "ca_pin": pins[0], "controller": address}
         say_json(shown | {"install": line})
@@ -161,20 +161,19 @@ def remove(settings: Settings, token: str) -> None:
 
 
 def describe_token(
-    text: Secret[TokenText], token: JoinToken, ttl: timedelta, pins: Sequence[str], address: str, line: str
+    text: Secret[TokenText], token: JoinToken, ttl: timedelta, pins: Sequence[str], address: str, line: str | None
 ) -> str:
-    """Return what the admin reads: the token, the command to run on the device, and what to mind."""
+    """Return what the admin reads: the token, the command to run on the device, and what to mind.
+
+    `line` is None where this controller has nothing to install from: then it says so instead.
+    """
     life = describe_duration(ttl)
     options = [f"--token={text.reveal()}", *(f"--ca-pin={pin}" for pin in pins), f"--controller={address}"]
     lines = [
         f"The invite token: {text.reveal()}",
         f"This token will expire in {life}.",
         "",
-        "Run this on the new node to install the agent and join the cluster:",
-        "",
-        f"> {line}",
-        "",
-        "Or, where the agent is installed, without a service:",
+        *_install(line),
         "",
         " \\\n   ".join(["> edge-agent start", *options]),
         "",
@@ -187,6 +186,22 @@ def describe_token(
         *_conditions(token),
     ]
     return "\n".join(lines)
+
+
+def _install(line: str | None) -> list[str]:
+    if line is None:
+        return [
+            "There are no archives to install the agent from (`make dist` into proxy_service.agent_archives).",
+            "",
+            "Run this on the new node, where the agent is installed, to join the cluster, without a service:",
+        ]
+    return [
+        "Run this on the new node to install the agent and join the cluster:",
+        "",
+        f"> {line}",
+        "",
+        "Or, where the agent is installed, without a service:",
+    ]
 
 
 def _conditions(token: JoinToken) -> list[str]:
@@ -215,7 +230,7 @@ def _short_conditions(token: JoinToken) -> str:
 def _expiry(token: JoinToken, now: datetime) -> str:
     if token.expires is None:
         return "never"
-    return f"{show_instant(token.expires)} ({format_duration(token.expires - now)})"
+    return f"{show_short_instant(token.expires)} ({format_duration(token.expires - now)})"
 
 
 def _as_json(token: JoinToken) -> dict[str, Json]:

@@ -20,14 +20,13 @@ from controller.tctl.setting import (
     say_json,
     say_table,
     shared_options,
-    show_instant,
     ttl_option,
 )
 from protocol import access, limits, names
 from protocol.decision import Refused
 from protocol.durations import format_duration
 from protocol.events import Json
-from protocol.instants import format_instant
+from protocol.instants import format_instant, show_instant
 from protocol.names import Login, RoleName, UserName
 
 _NAME = parsed("NAME", names.parse_user_name)

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -71,6 +76,67 @@ async def test_the_process_reads_again_or_ends_as_the_change_demands(cluster: Cl
             assert watch.took_down()
             assert not watch.took_down()  # a fall after that would be one
             await process.wait()
+
+
+@asynccontextmanager
+async def at_work(watch: BrokerWatch, said: list[str]) -> AsyncIterator[Process]:
+    """Run the broker until it answers, and to its end: then all that it logged has been `said`."""
+    with lifeline() as life:
+        process = await Process.start(replace(watch.program(), log=said.append), life)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(process.relay_log())
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    while not await watch.ask():
+                        pass  # nobody listens yet
+                yield process
+            finally:
+                await process.end(timedelta(seconds=PATIENCE))
+
+
+async def test_a_broker_is_asked_whether_it_answers_and_its_log_has_no_line_of_it(cluster: Cluster, port: int) -> None:
+    watch = watch_over(cluster, port)
+    watch.broker.prepare()
+    assert not await watch.ask()
+    said: list[str] = []
+    async with at_work(watch, said) as process, asyncio.TaskGroup() as tasks:
+        os.kill(process.pid, signal.SIGSTOP)
+        asking = tasks.create_task(watch.ask())
+        await asyncio.wait((asking,), timeout=1)
+        assert not asking.done()  # it listens, and says nothing
+        os.kill(process.pid, signal.SIGCONT)
+        assert await asking
+        for _ in range(3):
+            assert await watch.ask()
+    assert [line for line in said if "does not contain" not in line] == []
+
+
+async def test_a_broker_that_thinks_nothing_of_who_asks_it_answers_as_well(cluster: Cluster, port: int) -> None:
+    watch = watch_over(cluster, port)
+    watch.broker.prepare()
+    said: list[str] = []
+    async with at_work(watch, said):
+        for phase in ("init", "update_clients", "update_servers"):
+            cluster.authority.rotate("tls", phase, cluster.clock())
+        async with asyncio.timeout(PATIENCE):
+            while not any("OpenSSL Error" in line for line in said):
+                assert await watch.ask()
+
+
+async def test_a_broker_that_we_cannot_ask_for_our_own_disk_or_threads_are_late_is_not_held_silent(
+    cluster: Cluster, port: int
+) -> None:
+    watch, late = watch_over(cluster, port), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        pool.submit(late.wait)
+        try:
+            assert await watch.ask()
+            assert await watch.ask()
+            assert pool._work_queue.qsize() == 1  # nothing heaps up meanwhile
+        finally:
+            late.set()
+        assert not await watch.ask()  # nobody listens there
 
 
 async def hears(line: asyncio.Queue[str], text: str) -> None:

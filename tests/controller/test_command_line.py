@@ -54,7 +54,7 @@ def test_without_the_controller_s_libraries_one_line_says_what_to_install(
 def test_the_version_is_the_same_by_flag_and_by_command(program: str) -> None:
     by_flag, by_command = run(program, "--version"), run(program, "version")
     assert (by_flag.returncode, by_flag.stdout) == (0, by_command.stdout)
-    assert by_flag.stdout.startswith(f"Skerry v{__version__} python ")
+    assert by_flag.stdout.startswith(f"Skerry v{__version__} {program.rpartition('/')[2]} python3.")
 
 
 @pytest.mark.parametrize("program", MODULES)

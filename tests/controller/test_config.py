@@ -59,6 +59,10 @@ def test_the_example_is_the_defaults() -> None:
     assert parse_config(EXAMPLE, "example") == parse_config("", "empty")
 
 
+def test_the_example_can_be_read_on_a_console_of_80_columns() -> None:
+    assert [line for line in EXAMPLE.splitlines() if len(line) > 80] == []
+
+
 def test_nothing_at_all_is_the_defaults() -> None:
     config = parse_config("", "controller.yaml")
     assert (config.cluster_name, config.data_dir, config.nodename) == ("skerry", Path("/var/lib/skerry"), None)

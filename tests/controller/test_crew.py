@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -54,10 +55,12 @@ class Port:
 
 
 @asynccontextmanager
-async def at_work(*programs: Program, limits: Limits = LONG) -> AsyncIterator[Port]:
+async def at_work(
+    *programs: Program, limits: Limits = LONG, hung: Callable[[str, timedelta], object] = print
+) -> AsyncIterator[Port]:
     stop, changed = asyncio.Event(), asyncio.Event()
     with lifeline() as life:
-        watch = Watch(life, NOTHING_SHARED, limits, timedelta(seconds=20), utc_now)
+        watch = Watch(life, NOTHING_SHARED, limits, timedelta(seconds=20), utc_now, hung)
         crew = Crew(programs, watch, stop, changed.set)
         async with asyncio.TaskGroup() as tasks:
             for program in programs:
@@ -75,7 +78,7 @@ async def test_a_role_that_is_stopped_is_killed_and_begun_anew(caplog: pytest.Lo
         assert first
         os.kill(first, signal.SIGSTOP)
         await port.until(lambda: port.pid() not in {None, first})
-    assert "web has not answered for 10 s: it hangs, and is ended" in caplog.text
+    assert re.search(r"web has not answered for \d+ s: it hangs, and is ended", caplog.text)
     assert "web did not end within 5 s: killed" in caplog.text
     assert "web ended (killed by SIGKILL): starting it again in 0 s" in caplog.text
 
@@ -83,11 +86,18 @@ async def test_a_role_that_is_stopped_is_killed_and_begun_anew(caplog: pytest.Lo
 async def test_a_role_whose_loop_is_blocked_is_ended_though_its_process_is_alive(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with at_work(role("say_ready(); beat(); time.sleep(600)"), limits=SHORT) as port:
+    told: list[tuple[str, bool]] = []
+
+    def note(name: str, silence: timedelta) -> None:
+        told.append((name, silence >= SHORT.serving))
+
+    async with at_work(role("say_ready(); beat(); time.sleep(600)"), limits=SHORT, hung=note) as port:
         await port.until(port.pid)
         first = port.pid()
         await port.until(lambda: port.pid() not in {None, first})
-    assert "web has not answered for 3 s: it hangs, and is ended" in caplog.text
+        assert port.crew.describe()[0]["hung"] == len(told) >= 1
+    assert told[0] == ("web", True)
+    assert re.search(r"web has not answered for \d+ s: it hangs, and is ended", caplog.text)
     assert "web ended (killed by SIGTERM)" in caplog.text  # it was asked first
 
 
@@ -127,7 +137,7 @@ async def test_a_program_that_is_no_role_says_nothing_and_is_left_alone() -> Non
         await port.until(lambda: port.crew.of("broker"))
         assert port.crew.is_ready  # of roles there is none
         (described,) = port.crew.describe()
-        assert described == {"name": "broker", "pid": port.crew.of("broker").pid, "ready": False}  # type: ignore[union-attr]  # it is there
+        assert described == {"name": "broker", "pid": port.crew.of("broker").pid, "ready": False, "hung": 0}  # type: ignore[union-attr]  # it is there
     async with at_work(broker, role(TURN), limits=Limits(timedelta(0), timedelta(0))) as port:
         await port.until(lambda: port.crew.of("broker"))
         described = port.crew.describe()[0]
@@ -137,10 +147,53 @@ async def test_a_program_that_is_no_role_says_nothing_and_is_left_alone() -> Non
         assert port.crew.describe()[0] == described
 
 
+def answering(door: Path, heard: Callable[[int], object]) -> Program:
+    """Return a program that says its number to whoever dials `door`, and is asked so; `heard` is told each answer."""
+    code = (
+        "import os, socket, sys\n"
+        "path, door = sys.argv[1], socket.socket(socket.AF_UNIX)\n"
+        "os.path.exists(path) and os.unlink(path); door.bind(path); door.listen()\n"
+        "while True: door.accept()[0].send(str(os.getpid()).encode())"
+    )
+
+    async def ask() -> bool:
+        try:
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_unix_connection(door)
+                try:
+                    said = await reader.read(20)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+        heard(int(said))
+        return True
+
+    command = (sys.executable, "-c", code, str(door))
+    return Program("broker", command, is_role=False, last_signal=signal.SIGKILL, ask=ask)
+
+
+async def test_a_program_that_is_asked_and_answers_no_more_is_killed_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(starting=timedelta(seconds=PATIENCE), asked=timedelta(seconds=15))
+    answered: asyncio.Queue[int] = asyncio.Queue()
+    told: list[str] = []
+    program = answering(tmp_path / "door", answered.put_nowait)
+    async with at_work(program, limits=limits, hung=lambda name, _: told.append(name)), asyncio.timeout(PATIENCE):
+        first = await answered.get()
+        os.kill(first, signal.SIGSTOP)
+        while await answered.get() == first:
+            pass
+    assert set(told) == {"broker"}
+    assert re.search(r"broker has not answered for \d+ s: it hangs, and is ended", caplog.text)
+    assert "broker ended (killed by SIGKILL): starting it again in 0 s" in caplog.text
+
+
 async def test_a_program_that_falls_is_described_as_down_until_it_is_begun_again() -> None:
     async with at_work(role("sys.exit(3)")) as port:
         await port.until(lambda: port.crew.of("web"))
         await port.until(lambda: port.crew.of("web") is None)
-        assert port.crew.describe() == [{"name": "web", "pid": None, "ready": False}]
+        assert port.crew.describe() == [{"name": "web", "pid": None, "ready": False, "hung": 0}]
         assert port.crew.summary() == "0 of 1 processes run"
         assert not port.crew.is_ready

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from controller.config import ControllerConfig, parse_config
-from controller.doors import StartError, bind_doors
+from controller.doors import StartError, bind_doors, claimed, require_nobody
 
 DOORS = {
     "web": "proxy_service.web_listen_addr",
@@ -105,3 +108,25 @@ def test_a_folder_is_made_for_nobody_else(tmp_path: Path) -> None:
     cluster = open_cluster(parse_config(text, "controller.yaml"))
     assert cluster.config.data_dir.stat().st_mode & 0o777 == 0o700
     assert cluster.purge() == 0
+
+
+def test_nobody_who_may_look_into_the_data_directory_can_keep_the_controller_from_starting(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "controller.lock").touch(mode=0o644)  # as earlier versions left it
+    with claimed(tmp_path), pytest.raises(StartError, match="a controller runs on"), claimed(tmp_path):
+        pass
+    assert (tmp_path / "controller.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_controller_is_told_of_the_first_and_not_of_its_ports(tmp_path: Path) -> None:
+    data_dir, settings = tmp_path / "data", tmp_path / "controller.yaml"
+    data_dir.mkdir(0o700)
+    require_nobody(data_dir)
+    with claimed(data_dir), socket.create_server(("127.0.0.1", 0)) as taken:
+        web = f'proxy_service: {{web_listen_addr: "127.0.0.1:{taken.getsockname()[1]}"}}'
+        settings.write_text(f"teleport: {{data_dir: '{data_dir}'}}\n{web}\n")
+        command = [sys.executable, "-m", "controller.cli", "start", "-c", str(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = f"ERROR: a controller runs on {data_dir} (process {os.getpid()}): end it first"
+    assert (done.returncode, done.stderr) == (1, f"{told} (systemctl stop skerry-controller)\n")
+    require_nobody(data_dir)

@@ -294,6 +294,44 @@ def test_peers_that_do_not_read_hold_no_thread_at_all(start_door: StartDoor, req
         assert status_of(door.ask(GET)) == 200
 
 
+def test_a_slow_reader_gets_on_for_as_long_as_it_takes_enough_and_one_that_takes_less_is_gone(
+    start_door: StartDoor,
+) -> None:
+    grace = 2
+    door = start_door(numbers={"answer_step": 1 << 10}, seconds={"answer_grace": grace, "request_grace": 30})
+    began = time.monotonic()
+    with begin_to_read(door, LONG) as sock:
+        while time.monotonic() < began + 2.5 * grace:
+            assert sock.recv(4096)
+            time.sleep(0.1)  # it is the slow line
+        door.wait_for_log("closed while it waited for the peer to read its answer: too slow", within=60)
+
+
+def test_what_a_peer_has_earned_by_reading_is_not_for_a_thread_that_is_stuck(start_door: StartDoor) -> None:
+    grace = 4
+    door = start_door(numbers={"answer_step": 1 << 10}, seconds={"answer_grace": grace, "request_grace": 30})
+    with door.connect(60) as reader:
+        reader.sendall(b"GET /long/stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        taken = 0
+        while taken < 2 << 20:
+            taken += len(reader.recv(1 << 16))
+        door.wait_for_log("stuck", within=60)
+        with door.connect(60) as later:
+            later.sendall(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert until_cut(later) == b""
+        reader.settimeout(2 * grace)  # it began earlier, and so is cut by now; with what it has earned, much later
+        assert len(until_cut(reader)) < 1 << 16
+        assert status_of(door.ask(b"GET /release HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
+
+
+def until_cut(sock: ssl.SSLSocket) -> bytes:
+    found = b""
+    with suppress(ssl.SSLEOFError, ConnectionResetError):
+        while part := sock.recv(1 << 16):
+            found += part
+    return found
+
+
 def test_who_does_not_read_takes_little_of_the_kernels_memory(start_door: StartDoor) -> None:
     door = start_door(seconds=PATIENT)
     with begin_to_read(door, BIG) as sock:

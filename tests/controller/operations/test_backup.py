@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,18 @@ from controller.authority.master_key import encode_master_key
 from controller.cluster import Cluster, open_cluster, utc_now
 from controller.config import load_config
 from controller.doors import claimed
+from controller.enrolment.nodes import NodeRecord
 from controller.operations.backup import Made, Source, back_up, last_backup, members, verify
 from controller.operations.error import OperationError
 from controller.operations.restore import Order, Restored, restore
 from controller.operations.sealing import WrongPassphraseError, opened, sealed
+from controller.origin import Origin
 from controller.policy.backup import BackupFormatError, Header
+from controller.policy.label import parse_label_change
 from controller.store.tiny import TinyStore
 from controller.tctl.error import TctlError
 from protocol import events
+from protocol.names import NodeId, NodeName
 from protocol.secret import Secret
 from tests.harness.running_program import RunningProgram, clean_environment
 from tests.harness.tiny_disk import tiny_disk
@@ -105,6 +110,34 @@ def test_a_restored_controller_is_the_same_cluster_with_the_same_keys_and_log(co
     assert kinds == [kind.code for kind in (events.CLUSTER_CREATE, events.POLICY_UPDATE, events.CONTROLLER_RESTORE)]
     assert after.audit.verify(opening=events.CLUSTER_CREATE).count == 3  # type: ignore[union-attr]  # Broken has none
     assert [event["code"] for event in before.audit.entries()][-1] == events.CONTROLLER_BACKUP.code
+
+
+def test_a_restored_controller_s_labels_are_newer_than_all_that_a_device_may_have_been_told_since(
+    config: Path, tmp_path: Path
+) -> None:
+    nodes = open_cluster(load_config(config)).enrolment.nodes
+    as_it_joined = NodeRecord(
+        node_id=NodeId("00000000-0000-4000-8000-000000000001"),
+        name=NodeName("buoy"),
+        labels={"env": "lab"},
+        ssh_public_key="ssh-ed25519 AAAA",
+        generation=1,
+        joined=utc_now().replace(microsecond=0),
+        token="****abcd",
+        version="0.1.0",
+    )
+    waiting = replace(as_it_joined, node_id=NodeId("00000000-0000-4000-8000-000000000002"), pending=True)
+    nodes.add(as_it_joined)
+    nodes.add(waiting)
+    make(config, tmp_path / "b")
+    since = nodes.relabel(as_it_joined.node_id, [parse_label_change("env=prod")], Origin(via="tctl", actor="root"))
+    put_back(tmp_path / "b", tmp_path / "new.yaml", tmp_path / "elsewhere")
+    after = open_cluster(load_config(tmp_path / "new.yaml"))
+    restored, still_waiting = after.enrolment.nodes.list()
+    assert restored.labels == {"env": "lab"}
+    assert restored.labels_version >= since.labels_version > 0
+    assert still_waiting == waiting
+    assert list(after.control.node_documents()) == [as_it_joined.node_id]
 
 
 def test_the_file_is_its_owner_s_alone_and_the_controller_remembers_when_it_was_made(
@@ -436,9 +469,22 @@ def test_each_refusal_is_one_line(made: Path, config: Path, tmp_path: Path) -> N
     assert_one_line(run("backup", "--verify", made), "it was changed or cut off")
 
 
+def test_a_passphrase_that_anybody_on_this_host_may_read_or_change_is_none(config: Path, tmp_path: Path) -> None:
+    secret, file = tmp_path / "passphrase", tmp_path / "c"
+    secret.write_text("insecure from a file\n")
+    for mode in (0o644, 0o604, 0o602):
+        secret.chmod(mode)
+        done = run("backup", file, "-c", config, "--passphrase-file", secret)
+        assert_one_line(done, f"is open to everybody on this host (mode {mode:04o}): chmod 600 {secret}")
+        assert not file.exists()
+    secret.chmod(0o640)  # a group's: who is in it is the admin's to say
+    assert run("backup", file, "-c", config, "--passphrase-file", secret).returncode == 0
+
+
 def test_the_commands_say_what_they_did(config: Path, tmp_path: Path) -> None:
     secret = tmp_path / "passphrase"
     secret.write_text("insecure from a file\n")
+    secret.chmod(0o600)
     file = tmp_path / "c"
     done = run("backup", file, "-c", config, "--passphrase-file", secret)
     assert done.returncode == 0, done.stderr

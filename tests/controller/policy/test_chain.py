@@ -241,3 +241,23 @@ def test_a_result_is_one_line_for_a_person() -> None:
 
 def test_the_events_of_the_log_itself_are_known() -> None:
     assert events.BY_CODE["SK021W"] is AUDIT_RECOVERED
+
+
+def test_a_check_tells_how_far_it_has_come() -> None:
+    checked = chain.ChainCheck()
+    lines = log(3)
+    assert [checked.take(Line("a", number, line)) for number, line in enumerate(lines, 1)] == [None] * 3
+    assert (checked.count, checked.recovered, checked.last_hash) == (3, 0, chain.line_hash(lines[-1]))
+
+
+def test_a_file_that_does_not_follow_the_one_before_it_is_found_with_its_name() -> None:
+    lines = log(4)
+    found = chain.check_chain([Line("a", 1, lines[0]), Line("b", 1, lines[2])])
+    assert found == Broken("b", 1, "it does not follow the end of a: lines or files were removed, added or changed")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_know_stand_in_the_log_as_texts(number: float) -> None:
+    said = chain.compose(USER_LOGOUT, {"user": [{"a": number}]}, cluster=CLUSTER, time=NOW, uid="u-1")
+    assert said["user"] == [{"a": str(number)}]
+    assert json.loads(chain.encode(said, GENESIS)[1])["user"] == [{"a": str(number)}]

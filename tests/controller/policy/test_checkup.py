@@ -33,6 +33,7 @@ from controller.policy.checkup import (
     judge_rotation,
     judge_running,
     judge_units,
+    summarise,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -124,6 +125,9 @@ def test_a_controller_that_does_not_run_is_a_warning_and_ports_that_cannot_be_ha
     assert_mends(*low)
     running = list(judge_running(runs=True, ports="", processes=[("proxy", True), ("web", True)]))
     assert [(each.state, each.found) for each in running] == [("ok", "it runs, all 2 processes")]
+    hung = list(judge_running(runs=True, ports="", processes=[("proxy", True)], hung={"web": 1, "broker": 2}))
+    assert [finding.state for finding in hung] == ["ok", "warn"]
+    assert hung[1].found == "these did not answer, and were started anew: broker (2x), web (1x)"
     limping = list(judge_running(runs=True, ports="", processes=[("proxy", False), ("web", True)]))
     assert [(each.state, each.found) for each in limping] == [("fail", "it runs, but not proxy")]
     assert_mends(*idle, *blocked, *running, *limping)
@@ -254,3 +258,10 @@ def test_what_is_said_to_stand_in_the_runbook_stands_there(module: str) -> None:
     page = (root / "docs" / "operations.md").read_text(encoding="utf-8")
     assert named
     assert [name for name in named if f"### {name}\n" not in page] == []
+
+
+def test_what_is_found_is_summed_up() -> None:
+    well, odd, bad = Finding("a", "ok", ""), Finding("b", "warn", "", "look"), Finding("c", "fail", "", "mend")
+    assert summarise([well, well]) == "nothing is wrong"
+    assert summarise([well, odd]) == "0 to mend, 1 to know of"
+    assert summarise([bad, odd, bad]) == "2 to mend, 1 to know of"

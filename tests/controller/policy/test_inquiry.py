@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.policy.inquiry import Sieve, Wanted
+from controller.policy.inquiry import Sieve, Wanted, time_in
 
 NODE = "6f9c1a54-1f0e-4f5c-9d0e-0a1b2c3d4e5f"
 EVENT: dict[str, Any] = {
@@ -122,3 +122,22 @@ def test_most_lines_need_not_be_read_for_a_text_with_quotes_or_backslashes_eithe
     line = json.dumps({"say": text}).encode()
     assert sieve.may_be_in(line + b"\n")
     assert sieve.may_pass(line)
+
+
+def test_a_block_is_passed_over_only_where_none_of_its_lines_is_wanted() -> None:
+    line = json.dumps(EVENT, separators=(",", ":")).encode()
+    block = b'{"event":"x"}\n' * 50 + line + b"\n"
+    for wanted in (
+        Wanted(user="bob"),
+        Wanted(node=NODE),
+        Wanted(session=EVENT["sid"]),
+        Wanted(user="bob", text="GW-1"),
+    ):
+        assert Sieve(wanted).may_be_in(block)
+    for wanted in (Wanted(user="carol"), Wanted(user="bob", node="gw-2"), Wanted(user="bob", text="gw-2")):
+        assert not Sieve(wanted).may_be_in(block)
+
+
+def test_a_line_without_a_time_is_left_to_the_second_look() -> None:
+    assert time_in(b'{"event":"x"}') == ""
+    assert time_in(json.dumps(EVENT, separators=(",", ":")).encode()) == EVENT["time"]

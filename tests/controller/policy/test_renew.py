@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.policy.renew import CLONED, Held, Renewal, RenewClaim, Waiting, decide_renewal
+from controller.policy.renew import (
+    CLONED,
+    Held,
+    Renewal,
+    RenewClaim,
+    Waiting,
+    decide_renewal,
+    read_attested,
+    refuse_unknown,
+)
 from protocol import limits
+from protocol.certificates import GENERATION_EXTENSION, SshCertificate
 from protocol.decision import Granted, Refused
+from protocol.names import NodeId
 
 HELD = Held(generation=5, attempt="a" * 32)
 CLAIM = RenewClaim(generation=5, attempt="b" * 32, challenge="fresh", proven=True)
@@ -96,3 +107,46 @@ def test_a_generation_never_goes_down(held: int, claimed: int, same: bool) -> No
     if isinstance(answer, Granted):
         assert answer.value.generation >= held
         assert answer.value.generation == claimed + 1
+
+
+# --- what a certificate says -------------------------------------------------------------------------------------
+
+NODE = NodeId("6f9c1a54-1f0e-4f5c-9d0e-0a1b2c3d4e5f")
+OURS, KEY = b"our authority", b"the node's key"
+CERTIFICATE = SshCertificate(
+    kind="host",
+    key_id="",
+    serial=1,
+    principals=(NODE, "gw-1"),
+    valid_after=datetime(2026, 1, 1, tzinfo=UTC),
+    valid_before=datetime(2026, 1, 2, tzinfo=UTC),
+    critical_options={},
+    extensions={GENERATION_EXTENSION: b"7"},
+    signing_key=OURS,
+    public_key=KEY,
+)
+
+
+def test_a_certificate_of_ours_for_this_node_and_its_key_tells_the_generation() -> None:
+    assert read_attested(CERTIFICATE, NODE, KEY, [b"an older one", OURS]) == 7
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        pytest.param(replace(CERTIFICATE, kind="user"), id="a person's"),
+        pytest.param(replace(CERTIFICATE, signing_key=b"somebody"), id="another authority's"),
+        pytest.param(replace(CERTIFICATE, public_key=b"another"), id="another key's"),
+        pytest.param(replace(CERTIFICATE, principals=("gw-1", NODE)), id="another node's, that is named so"),
+        pytest.param(replace(CERTIFICATE, principals=()), id="nobody's"),
+        pytest.param(replace(CERTIFICATE, extensions={}), id="without a generation"),
+        pytest.param(replace(CERTIFICATE, extensions={GENERATION_EXTENSION: b"-7"}), id="of no number"),
+    ],
+)
+def test_no_other_certificate_tells_one(certificate: SshCertificate) -> None:
+    assert read_attested(certificate, NODE, KEY, [OURS]) == 0
+
+
+def test_who_is_not_enrolled_learns_it_only_with_a_challenge_of_ours() -> None:
+    assert refuse_unknown(CLAIM).check == "N1"
+    assert refuse_unknown(replace(CLAIM, challenge="foreign")).check == "N2"

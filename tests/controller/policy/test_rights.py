@@ -8,6 +8,7 @@ from controller.policy.rights import (
     check_rights,
     decide_change,
     decide_ending,
+    decide_lock,
     is_anybody_admin,
 )
 from protocol.access import ACCESS, ADMIN, AUDITOR
@@ -65,3 +66,8 @@ def test_rights_are_fewer_where_any_is_taken_away(after: Rights, fewer: bool) ->
 def test_somebody_administers_the_cluster_or_nobody_does() -> None:
     assert is_anybody_admin([(ACCESS,), (AUDITOR, ADMIN)])
     assert not is_anybody_admin([(ACCESS,), (AUDITOR,), (RoleName("unknown"),), ()])
+
+
+def test_nobody_locks_themselves_out() -> None:
+    assert check(decide_lock(is_own=True)) == "H8"
+    assert decide_lock(is_own=False) == Granted(None)

@@ -9,10 +9,12 @@ from controller.policy.rotation import (
     Phase,
     decide_phase,
     following,
+    is_awake,
     is_old_serving,
     is_renewal_due,
 )
 from protocol.decision import Granted, Refused
+from protocol.messages import NodeStatus, TunnelState
 
 WAYS: tuple[tuple[Phase, ...], ...] = (
     ("standby", "init", "update_clients", "update_servers", "standby"),
@@ -49,3 +51,18 @@ def test_certificates_are_renewed_from_update_servers_on_and_when_it_is_rolled_b
         *("standby", "update_servers", "rollback")
     ]
     assert not is_renewal_due("standby", rotated=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "tunnel", "awake"),
+    [
+        ("online", "up", True),
+        ("tunnel down", "down", True),
+        ("stale", "up", True),
+        ("stale", "down", False),
+        ("offline", "down", False),
+        ("unknown", "unknown", False),
+    ],
+)
+def test_who_is_awake_is_waited_for(status: NodeStatus, tunnel: TunnelState, *, awake: bool) -> None:
+    assert is_awake(status, tunnel) is awake

@@ -93,8 +93,8 @@ def test_what_names_no_node_is_unknown(target: str) -> None:
 
 
 def test_an_ambiguous_name_lists_the_candidates_in_order() -> None:
-    assert route("gw-2") == Ambiguous("gw-2", [TWIN, TWO])
-    assert route("env=prod") == Ambiguous("env=prod", [ONE, TWO])
+    assert route("gw-2") == Ambiguous("gw-2", [TWIN, TWO], {})
+    assert route("env=prod") == Ambiguous("env=prod", [ONE, TWO], {})
 
 
 def test_a_node_without_a_tunnel_is_offline_since_then_if_that_is_known() -> None:
@@ -103,7 +103,10 @@ def test_a_node_without_a_tunnel_is_offline_since_then_if_that_is_known() -> Non
 
 
 def test_ambiguity_is_judged_before_reachability() -> None:
-    assert isinstance(route("env=prod", offline={"gw-2": SINCE}), Ambiguous)
+    answer = route("env=prod", offline={"gw-2": SINCE})
+    assert isinstance(answer, Ambiguous)
+    assert set(answer.offline_since) < {node.node_id for node in answer.candidates}  # and which it is will be told
+    assert list(answer.offline_since.values()) == [SINCE]
 
 
 def test_one_node_that_the_person_may_not_open_is_denied_and_says_why_to_the_log() -> None:

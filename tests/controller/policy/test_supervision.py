@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.policy.supervision import (
+    ASK_AGAIN,
+    ASK_PATIENCE,
     LONGEST_DELAY,
     PULSE,
     SILENCE,
@@ -54,6 +56,16 @@ def test_a_listener_that_was_stopped_itself_holds_nothing_of_that_against_a_role
 
 def test_a_role_may_be_silent_for_longer_before_it_serves() -> None:
     assert Limits().of(is_ready=True) == SILENCE < Limits().of(is_ready=False) == START_SILENCE
+
+
+def test_a_broker_to_which_a_whole_fleet_comes_at_once_is_not_taken_for_hung() -> None:
+    storm, limit = timedelta(seconds=202), Limits().of(is_ready=True, is_asked=True)  # measured: 5,000 agents
+    silence = Silence(0.0)
+    for second in range(1, int(storm.total_seconds()) + 1):
+        silence = listen(silence, float(second), is_heard=False)
+    assert silence.lasted == storm
+    assert storm < limit
+    assert limit > 2 * (ASK_PATIENCE + ASK_AGAIN)  # one ask that got lost ends nothing
 
 
 @given(st.lists(st.tuples(st.floats(-10, 1000), st.booleans())))

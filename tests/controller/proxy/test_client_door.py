@@ -231,12 +231,13 @@ async def test_unknown_offline_ambiguous_and_denied_are_four_different_answers(t
         await eventually(lambda: lab.tunnel_state(gone.reply.node_id) == "down")
         code, text = await refusal(person, "gone")
         assert code == FAILED
-        assert text.startswith(f'node "gone" is offline since {lab.clock():%Y-%m-%d %H:%M:%S} UTC (0 seconds ago)')
+        assert text.startswith(f'node "gone" is offline since {lab.clock():%d %b %Y %H:%M:%S} UTC (0 seconds ago)')
         code, text = await refusal(person, "twin")
         assert code == FAILED
         assert text.startswith("ambiguous host could match multiple nodes")
         assert one.reply.node_id in text
         assert two.reply.node_id in text
+        assert text.count(" online ") == 2
         assert "tsh ls -v" in text
         assert "tsh ssh user@node-id" in text
 

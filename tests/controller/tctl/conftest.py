@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,9 +54,34 @@ def run_tctl(config: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
+def on_terminal(config: Path, columns: int, *arguments: str) -> list[str]:
+    """Run the program on a terminal this wide, and return the lines it shows."""
+    command = [sys.executable, "-m", "controller.tctl", "-c", str(config), *arguments]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=theirs) as program:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone with its last user
+            while piece := os.read(ours, 65536):
+                shown += piece
+        os.close(ours)
+    assert program.returncode == 0
+    return shown.decode().replace("\r\n", "\n").splitlines()
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    return write_config(tmp_path, 'public_addr: "skerry.example.com:3080"')
+    return write_config(tmp_path, 'public_addr: "skerry.example.com:3080"', f"agent_archives: {tmp_path / 'archives'}")
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    """What the controller has to hand out: by its name, an archive."""
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "skerry-agent-0.1.0-linux-amd64.tar.gz").touch()
+    return folder
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_a_lock_is_made_listed_and_removed(tctl: Tctl, cluster: Cluster) -> None
     assert [line.split()[0] for line in lines[2:]] == [first, second, third]
     assert 'User:"alice"' in lines[2]
     assert "lost her laptop never" in lines[2]
-    assert re.search(r'Login:"root" .* \d\d \w{3} \d\d \d\d:\d\d UTC', lines[3])
+    assert re.search(r'Login:"root" .* \d\d \w{3} \d{4} \d\d:\d\d UTC', lines[3])
     assert f'Node:"{CRANE}" (crane)' in lines[4]
     gone = tctl("locks", "rm", first.upper())
     assert (gone.returncode, gone.stdout) == (0, f'lock "{first}" has been deleted\n')

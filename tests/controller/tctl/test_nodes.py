@@ -44,13 +44,13 @@ Node ID             11111111-1111-4111-8111-111111111111
 Labels              env=staging
 Address             ⟵ Tunnel
 Version             0.2.0
-Joined              2026-11-01 12:00:00 UTC, with token ****abcd
+Joined              01 Nov 2026 12:00:00 UTC, with token ****abcd
 Host key            SHA256:cJ6AyISHokEeHuTfufIqhhSS0gxHZRUMDHlKvXD4FHw
 Certificates        generation 1
 Status              online
-Tunnel              up since 2026-11-22 09:30:00 UTC
-Presence            online since 2026-11-22 10:00:00 UTC
-Last seen           2026-11-22 10:30:00 UTC
+Tunnel              up since 22 Nov 2026 09:30:00 UTC
+Presence            online since 22 Nov 2026 10:00:00 UTC
+Last seen           22 Nov 2026 10:30:00 UTC
 Platform            Linux aarch64
 Uptime              1d 2h
 Load                0.12
@@ -119,10 +119,10 @@ def told(cluster: Cluster, fleet: None) -> Iterator[None]:
 @pytest.mark.usefixtures("told")
 def test_nodes_ls_verbose_shows_ids_and_statuses(tctl: Tctl) -> None:
     assert tctl("nodes", "ls", "-v").stdout.splitlines() == [
-        f"Node Name {'Node ID':<36} {'Status':<33} Address  Labels",
-        f"{'-' * 9} {'-' * 36} {'-' * 33} {'-' * 8} {'-' * 14}",
-        f"buoy      {BUOY} {'online':<33} ⟵ Tunnel env=staging",
-        f"crane     {CRANE} offline since 22 Nov 26 10:00 UTC ⟵ Tunnel env=production",
+        f"Node Name {'Node ID':<36} {'Status':<35} Address  Labels",
+        f"{'-' * 9} {'-' * 36} {'-' * 35} {'-' * 8} {'-' * 14}",
+        f"buoy      {BUOY} {'online':<35} ⟵ Tunnel env=staging",
+        f"crane     {CRANE} offline since 22 Nov 2026 10:00 UTC ⟵ Tunnel env=production",
     ]
 
 
@@ -138,7 +138,7 @@ def test_where_the_presence_process_is_away_every_node_is_stale(tctl: Tctl) -> N
 def test_nodes_show_shows_all_that_is_known(tctl: Tctl) -> None:
     assert tctl("nodes", "show", "buoy").stdout == SHOWN
     crane = tctl("nodes", "show", CRANE).stdout
-    assert "Presence      offline since 2026-11-22 10:00:00 UTC: its link was lost\n" in crane
+    assert "Presence      offline since 22 Nov 2026 10:00:00 UTC: its link was lost\n" in crane
     assert "Heartbeat     none so far\n" in crane
     assert "Last heartbeat" not in tctl("nodes", "show", "buoy").stdout + crane
     missing = tctl("nodes", "show", "nowhere")
@@ -164,7 +164,7 @@ def test_nodes_show_of_one_that_waits_says_when_it_asked_and_by_which_key(tctl: 
     cluster.enrolment.nodes.add(replace(buoy, node_id=waiting, name=NodeName("dinghy"), pending=True))
     shown = tctl("nodes", "show", "dinghy").stdout
     assert re.search(
-        r"^Asked +2026-11-01 12:00:00 UTC, with token \*{4}abcd\nHost key +SHA256:\S{43}$", shown, re.MULTILINE
+        r"^Asked +01 Nov 2026 12:00:00 UTC, with token \*{4}abcd\nHost key +SHA256:\S{43}$", shown, re.MULTILINE
     )
     assert "Joined" not in shown
 
@@ -176,7 +176,9 @@ def test_nodes_show_says_that_a_node_is_locked(tctl: Tctl) -> None:
     assert tctl("lock", "--node=buoy", "--message=stolen").returncode == 0
     (lock,) = json.loads(tctl("locks", "ls", "--format=json").stdout)
     assert re.search(
-        rf"^Locked +{lock['id']} since [-0-9]+ [:0-9]+ UTC: stolen$", tctl("nodes", "show", "buoy").stdout, re.MULTILINE
+        rf"^Locked +{lock['id']} since \d+ \w+ \d+ [:0-9]+ UTC: stolen$",
+        tctl("nodes", "show", "buoy").stdout,
+        re.MULTILINE,
     )
     assert json.loads(tctl("nodes", "show", "buoy", "--format=json").stdout)["lock"] == lock["id"]
 
@@ -265,8 +267,10 @@ def test_nodes_rm_of_a_name_that_two_bear_lists_both_and_asks_for_the_uuid(tctl:
     lines = done.stderr.splitlines()
     assert lines[0] == "ERROR: 2 nodes are named crane: say which one by its UUID"
     assert lines[2].startswith("Node Name Node ID")
-    assert [line.split()[1] for line in lines[4:]] == [CRANE, twin]
+    assert lines[2].split()[4:] == ["Status", "Last", "Seen", "Labels"]
+    assert [line.split()[1] for line in lines[4:6]] == [CRANE, twin]
     assert lines[5].endswith("env=lab")
+    assert lines[7].startswith("Hint: give the Node ID in place of the name")
     assert len(cluster.enrolment.nodes.list()) == 3
     assert tctl("nodes", "rm", twin).returncode == 0
     assert [node.node_id for node in cluster.enrolment.nodes.list()] == [BUOY, CRANE]

@@ -19,6 +19,7 @@ from protocol.names import NodeId, NodeName
 from protocol.recording.cast import CastHeader, Event, parse_lines
 from protocol.recording.signer import fingerprint, signer_line
 from tests.controller.tctl.archive import Archive, hours_ago
+from tests.controller.tctl.conftest import on_terminal
 from tests.harness.tape import Tape, short_tape
 
 ROOT = Path(__file__).parents[3]
@@ -49,8 +50,17 @@ def test_a_kept_recording_is_verified_with_the_nodes_key(tctl: Tctl, archive: Ar
     tape = archive.keep(archive.tape())
     done = tctl("recordings", "verify", tape.session)
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
-    assert done.stdout.startswith(f"intact: 7 records, session {tape.session}, node gw-1 ({tape.node}), from 20")
+    assert done.stdout.startswith(f"intact: 7 records, session {tape.session}, node gw-1 ({tape.node}), from ")
     assert done.stdout.endswith(f"sealed by {fingerprint(tape.signer)} (the node's key, as this cluster knows it)\n")
+
+
+def test_on_a_terminal_the_verdict_is_folded_and_no_word_of_it_cut(config: Path, tctl: Tctl, archive: Archive) -> None:
+    tape = archive.keep(archive.tape())
+    whole = tctl("recordings", "verify", tape.session).stdout.rstrip("\n")
+    lines = on_terminal(config, 80, "recordings", "verify", tape.session)
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines) == whole
 
 
 def test_what_was_cut_off_or_still_goes_on_has_its_own_word_and_status(tctl: Tctl, archive: Archive) -> None:

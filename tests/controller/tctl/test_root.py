@@ -119,3 +119,37 @@ def test_root_starts_no_controller_on_data_that_is_somebody_else_s(folder: Path)
     assert done.returncode == 1
     assert "belongs to user nobody, not to root: start the controller as that user" in done.stderr
     assert owners(folder) == {(NOBODY.pw_uid, NOBODY.pw_gid)}
+
+
+@pytest.mark.parametrize("place", ["apart", "with the data"])
+@pytest.mark.parametrize("content", [b"\n", None])
+def test_in_a_unit_of_root_s_whose_credentials_are_root_s_alone_the_key_is_found(
+    folder: Path, place: str, content: bytes | None
+) -> None:
+    """As the unit of the nightly backup: what it is handed is blank, or the key itself."""
+    if place == "with the data":
+        move_key(folder, folder / "data" / "master.key")
+    where = Path(json.loads((folder / "controller.yaml").read_text())["auth_service"]["master_key_file"])
+    handed = folder / "credentials"
+    handed.mkdir(mode=0o700)
+    (handed / "master-key").write_bytes(where.read_bytes() if content is None else content)
+    if content is None:
+        where.unlink()
+    variables = {"CREDENTIALS_DIRECTORY": str(handed), "SKERRY_BACKUP_PASSPHRASE": "insecure correct horse"}
+    done = tctl(folder, "tokens", "add", "--type=node", **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    command = [sys.executable, "-m", "controller.cli", "backup", "-c", str(folder / "controller.yaml")]
+    made = subprocess.run(
+        [*command, str(folder / "made")], cwd=ROOT, env=clean_environment(**variables),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert (folder / "made").stat().st_size > 1000
+
+
+def move_key(folder: Path, to: Path) -> None:
+    (folder / "master-key").rename(to)
+    os.chown(to, NOBODY.pw_uid, NOBODY.pw_gid)
+    settings = json.loads((folder / "controller.yaml").read_text(encoding="utf-8"))
+    settings["auth_service"]["master_key_file"] = str(to)
+    (folder / "controller.yaml").write_text(json.dumps(settings), encoding="utf-8")

@@ -24,7 +24,7 @@ from protocol.addresses import join_address
 from protocol.decision import Granted
 from protocol.version import __version__
 from tests.controller.harbour import ADMIN, PING, WEB, Device
-from tests.controller.tctl.conftest import STATIC_TOKEN
+from tests.controller.tctl.conftest import STATIC_TOKEN, on_terminal
 
 ON: tuple[Phase, ...] = ("init", "update_clients", "update_servers")
 Tctl = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,6 +56,17 @@ def test_status_shows_the_cluster_and_its_authorities(tctl: Tctl, cluster: Clust
     assert told["authorities"]["tls"]["keys"] == [{"fingerprint": tls, "signs": True}]
     assert (told["nodes"]["total"], told["sessions"], told["uploads"]["files"]) == (0, 0, 0)
     assert (told["broker"]["up"], bool(told["broker"]["reason"])) == (False, True)
+
+
+def test_on_a_terminal_a_long_line_goes_on_below_and_what_is_copied_stays_whole(
+    tctl: Tctl, cluster: Cluster, config: Path
+) -> None:
+    wide, narrow = tctl("status").stdout.splitlines(), on_terminal(config, 50, "status")
+    (pin,) = web_pins(cluster)
+    assert f"CA pin      {pin}" in narrow
+    assert all(len(line) <= 50 or len(line[12:].split()) == 1 for line in narrow)
+    assert len(narrow) > len(wide)
+    assert " ".join(narrow).split() == " ".join(wide).split()
 
 
 def test_the_fingerprints_are_what_openssh_and_openssl_print(cluster: Cluster, tmp_path: Path) -> None:
@@ -183,5 +194,5 @@ def test_another_program_on_the_port_is_not_the_controller(tctl: Tctl, cluster: 
 def test_version_needs_no_cluster_and_no_configuration(tctl: Tctl) -> None:
     done = tctl("-c", "/nonexistent/controller.yaml", "version")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"Skerry v{__version__} python ")
+    assert done.stdout.startswith(f"Skerry v{__version__} tctl python3.")
     assert tctl("--version").stdout == done.stdout

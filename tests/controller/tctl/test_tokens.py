@@ -30,6 +30,7 @@ def _kept(cluster: Cluster, token: str) -> JoinToken:
     return found.token
 
 
+@pytest.mark.usefixtures("archives")
 def test_tokens_add_prints_the_command_for_the_device_word_for_word(tctl: Tctl, cluster: Cluster) -> None:
     done = tctl("tokens", "add", "--type=node")
     token, (pin,) = _token(done.stdout), web_pins(cluster)
@@ -86,6 +87,15 @@ def test_what_a_token_allows_is_as_the_flags_say(tctl: Tctl, cluster: Cluster) -
     assert (kept.uses_left, kept.claimable) == (UNLIMITED, ())
 
 
+def test_where_there_are_no_archives_no_line_is_printed_that_would_need_one(tctl: Tctl) -> None:
+    done = tctl("tokens", "add", "--type=node")
+    assert "curl" not in done.stdout
+    assert "There are no archives to install the agent from (`make dist` into proxy_service" in done.stdout
+    assert "\n> edge-agent start \\\n" in done.stdout
+    assert json.loads(tctl("tokens", "add", "--type=node", "--format=json").stdout)["install"] is None
+
+
+@pytest.mark.usefixtures("archives")
 def test_tokens_add_tells_programs_all_they_need(tctl: Tctl, cluster: Cluster) -> None:
     told = json.loads(tctl("tokens", "add", "--type=node", "--labels=env=staging", "--format=json").stdout)
     kept = _kept(cluster, told["token"])

@@ -144,7 +144,7 @@ def test_users_ls_shows_logins_and_whether_they_can_sign_in(tctl: Tctl, cluster:
     lines = tctl("users", "ls").stdout.splitlines()
     assert lines[0] == "User Roles  Allowed logins Status"
     assert re.fullmatch(r"---- ------ -------------- -+", lines[1])
-    assert re.fullmatch(r"ann  access ann            locked until \d\d \w{3} \d\d \d\d:\d\d UTC", lines[2])
+    assert re.fullmatch(r"ann  access ann            locked until \d\d \w{3} \d{4} \d\d:\d\d UTC", lines[2])
     assert lines[3] == "joe  access root,pi        invited"
     told = json.loads(tctl("users", "ls", "--format", "json").stdout)
     assert [(user["name"], user["logins"], user["status"]) for user in told] == [
