@@ -33,7 +33,7 @@ _COLUMNS = ("time", "code", "event", "user", "server_hostname", "sid", "summary"
 # What a spreadsheet would take for a formula begins with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _EXPORT_IN_MEMORY, _EXPORT_PIECE = 4 * 1024 * 1024, 64 * 1024
-_FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def export() -> Response:
     """Hand out the filtered view, the newest first, as JSON lines or CSV. The audit log knows of it before."""
     services = visit.services()
     form = request.args.get("format", "jsonl")
-    if form not in _FORMATS:
+    if form not in FORMATS:
         return refusal.answer(400, "The audit log is exported as jsonl or csv.")
     question = Question.read(request.args, services.clock())
     return hand_out(question.wanted, urlencode(question.given), form)
@@ -145,7 +145,7 @@ def hand_out(wanted: Wanted, said: str, form: str) -> Response:
                 "via": "web",
             },
         )
-        response = Response(kept.pieces(), content_type=_FORMATS[form])
+        response = Response(kept.pieces(), content_type=FORMATS[form])
         day = services.clock().strftime("%Y-%m-%d")
         response.headers["Content-Disposition"] = f'attachment; filename="audit-{day}.{form}"'
         response.call_on_close(undo.pop_all().close)  # from here on the server's to close, sent or not

@@ -8,10 +8,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.policy.archives import ArchiveName, in_order, newest, parse_archive_name
+from controller.agent_archives import archive_names
+from controller.policy.archives import ArchiveName, newest
 from controller.web.downloads import Downloads
-
-_FILES_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +55,7 @@ class Depot:
         return self._weigh(wanted) if wanted else None
 
     def _names(self) -> list[ArchiveName]:
-        try:
-            files = os.listdir(self.directory)  # noqa: PTH208 - names alone are wanted
-        except OSError:
-            return []
-        found = []
-        for file in files:
-            try:
-                found.append(parse_archive_name(file))
-            except ValueError:
-                continue  # checksums and whatever else lies there
-        return in_order(found)[:_FILES_MAX]
+        return archive_names(self.directory)
 
     def _weigh(self, name: ArchiveName) -> Archive:
         """Return an archive with its size and hash. Raises `OSError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,14 +35,16 @@ _USES_MAX = 1_000_000
 _MARK = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MILLISECONDS_MAX = 253_402_300_799_999
 SHOWN = 50
+# As they stand in the form.
+_FIELDS = ("name", "labels", "uses", "ttl", "ephemeral")
 
 
 class BadWishError(ValueError):
-    """A field of the form says nothing that can be done. `field` is its name; the message is for the admin."""
+    """Fields of the form say nothing that can be done. `problems` has a message for the admin, by the field's name."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def make_token() -> Response:
             origin=visit.origin(),
         )
     except BadWishError as err:
-        return _form({err.field: str(err)}, 422)
+        return _form(err.problems, 422)
     except TokenError as err:
         return _form({"": str(err)}, 422)
     pins, address = services.join_pins(), services.public_address
@@ -125,6 +127,7 @@ def make_token() -> Response:
         "device_line.html",
         wish=wish,
         line=line,
+        has_archives=bool(services.depot.version()),
         start=start_line(text, pins, address, wish.name),
         ansible=ansible_line(line, wish.name),
         qr=draw_qr(Secret(line)),
@@ -148,29 +151,37 @@ def show_state(token: str) -> Response:
 
 
 def read_wish(form: Mapping[str, str]) -> Wish:
-    """Read the form. Raises `BadWishError`."""
-    uses = form.get("uses", "").strip() or "1"
-    is_number = uses.isascii() and uses.isdigit() and len(uses) <= 7 and 1 <= int(uses) <= _USES_MAX
-    if not is_number and uses != "unlimited":
-        raise BadWishError("uses", f"Say a whole number from 1 to {_USES_MAX}, or unlimited.")
-    name = form.get("name", "").strip()
-    if name and uses != "1":
-        raise BadWishError("name", "A name is for one device: leave it out where the token is good for several.")
-    return Wish(
-        name=_read("name", names.parse_node_name, name) if name else None,
-        labels=_read("labels", names.parse_labels_text, ",".join(form.get("labels", "").splitlines())),
-        uses=int(uses) if is_number else UNLIMITED,
-        ttl=_read("ttl", parse_duration, form.get("ttl", "") or LIFETIMES[0]),
-        approve=bool(form.get("approve")),
-        ephemeral=_read("ephemeral", parse_duration, form["ephemeral"]) if form.get("ephemeral") else None,
-    )
+    """Read the form, all of it before anything is said of it. Raises `BadWishError`."""
+    problems: dict[str, str] = {}
+
+    def read(field: str, parse: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - what the parser makes of it
+        try:
+            return parse(text)
+        except (BadNameError, ValueError) as err:
+            problems[field] = f"{str(err)[:1].upper()}{str(err)[1:300]}."
+
+    name, uses = form.get("name", "").strip(), form.get("uses", "").strip() or "1"
+    found = {
+        "name": read("name", names.parse_node_name, name) if name else None,
+        "labels": read("labels", names.parse_labels_text, ",".join(form.get("labels", "").splitlines())),
+        "uses": read("uses", _parse_uses, uses),
+        "ttl": read("ttl", parse_duration, form.get("ttl", "") or LIFETIMES[0]),
+        "ephemeral": read("ephemeral", parse_duration, form["ephemeral"]) if form.get("ephemeral") else None,
+    }
+    if name and found["uses"] not in {None, 1}:
+        problems.setdefault("name", "A name is for one device: leave it out where the token is good for several.")
+    if problems:
+        raise BadWishError(problems)
+    return Wish(approve=bool(form.get("approve")), **found)
 
 
-def _read(field: str, parse: Any, text: str) -> Any:  # noqa: ANN401 - what the parser makes of it
-    try:
-        return parse(text)
-    except (BadNameError, ValueError) as err:
-        raise BadWishError(field, f"{str(err)[:1].upper()}{str(err)[1:300]}.") from None
+def _parse_uses(text: str) -> int:
+    """Return for how many devices a token is to be good. Raises `ValueError`."""
+    if text == "unlimited":
+        return UNLIMITED
+    if text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= _USES_MAX:
+        return int(text)
+    raise ValueError(f"say a whole number from 1 to {_USES_MAX}, or unlimited")
 
 
 def start_line(text: Secret[TokenText], pins: tuple[str, ...], address: str, name: NodeName | None) -> str:
@@ -185,6 +196,7 @@ def _form(problems: Mapping[str, str], status: int = 200) -> Response:
         "device_new.html",
         status,
         problems=problems,
+        first=next((field for field in _FIELDS if field in problems), None),
         typed={name: value[:4000] for name, value in request.form.items() if name != visit.CSRF_FIELD},
         lifetimes=[(span, describe_duration(parse_duration(span))) for span in LIFETIMES],
         ephemerals=[(span, describe_duration(parse_duration(span)) if span else "never") for span in EPHEMERALS],

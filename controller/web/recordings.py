@@ -14,12 +14,13 @@ from flask import Blueprint, Response, jsonify
 from controller.authority import UnknownKeyError, UnopenableError
 from controller.policy.viewing import decide_viewing, sees_all
 from controller.web import refusal, visit
+from controller.web.archive import Search
 from controller.web.permissions import rule
 from controller.web.v1 import question
 from controller.web.viewing import find_recording, report, report_reading
 from protocol import endpoints, limits
 from protocol.decision import Granted
-from protocol.recordings import RecordingList
+from protocol.recordings import RecordingList, parse_state
 
 blueprint = Blueprint("recordings", __name__)
 
@@ -41,17 +42,28 @@ def _earliest() -> datetime | None:
     return max((moment for moment in given if moment is not None), default=None)
 
 
+def _search() -> Search:
+    """Return what is asked for, their time aside: as the page of recordings has it."""
+    return Search(
+        node=question.words("node") or "",
+        user=question.words("user") or "",
+        state=question.read("state", parse_state) or "",
+        before=None,
+    )
+
+
 @blueprint.get(endpoints.RECORDINGS.path)
 def recordings() -> Response:
     """List the recordings this person may see, the newest first."""
-    person = visit.person()
+    person, search = visit.person(), _search()
     since, until = _earliest(), question.instant("until")
     most = question.number("limit", 1, limits.RECORDINGS_LISTED_MAX) or limits.RECORDINGS_LISTED_MAX
     participant = None if sees_all(person) else person.user
     found = visit.services().recordings.browse(
         since=since, until=until, participant=participant, most=limits.RECORDINGS_EXAMINED_MAX
     )
-    seen = (one.entry for one in found if isinstance(decide_viewing(person, one.entry), Granted))
+    wanted = (one.entry for one in found if search.takes(one.entry))
+    seen = (entry for entry in wanted if isinstance(decide_viewing(person, entry), Granted))
     shown = tuple(islice(seen, most + 1))
     return jsonify(RecordingList(shown[:most], is_cut=found.is_cut or len(shown) > most).to_dict())
 

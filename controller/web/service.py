@@ -10,7 +10,8 @@ from controller.addresses import BoundAddresses, ping, public_web
 from controller.audit_reader import AuditReader
 from controller.cluster import Cluster
 from controller.home import Homes
-from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
+from controller.https.serve import Signs, serve
+from controller.https.settings import ServerSettings, TlsFiles
 from controller.policy.rate import Rate
 from controller.presence.caller import ask_history
 from controller.role import beat, follow_level, say_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -72,12 +73,16 @@ class UserRow:
         """The colour of the state."""
         return _TONES[self.state]
 
+    def is_about(self, wanted: str) -> bool:
+        """Tell whether each word that is `wanted` is about this person."""
+        return matches(self.user, wanted, (self.state,), lambda: self.state)
+
 
 @blueprint.get("/web/users")
 def show_users() -> Response:
     """List people, by name."""
     wanted = request.args.get("q", "").strip().lower()[:64]
-    rows = [row for row in _rows() if _matches(row, wanted)]
+    rows = [row for row in _rows() if row.is_about(wanted)]
     number = request.args.get("page", "1")
     last = max(1, -(-len(rows) // _SHOWN))
     here = min(int(number), last) if number.isascii() and number.isdigit() and len(number) < 7 else 1
@@ -339,9 +344,22 @@ def _locks_on(name: str) -> tuple[Lock, ...]:
     return tuple(lock for lock in visit.services().locks.list() if lock.kind == "user" and lock.value == name)
 
 
-def _matches(row: UserRow, wanted: str) -> bool:
-    texts = (row.user.name.lower(), row.state, *row.user.roles, *(login.lower() for login in row.user.logins))
-    return all(any(word in text for text in texts) for word in wanted.split())
+def matches(user: UserRecord, wanted: str, states: Collection[str], state: Callable[[], str]) -> bool:
+    """Tell whether each word that is `wanted` stands in somebody's name, roles or logins, or in how they are.
+
+    `state` tells that, one of `states`. It may have to be looked up, so it is asked only where words that stand nowhere
+    else stand in one of those.
+    """
+    left = _missing(wanted.lower().split(), (user.name, *user.roles, *user.logins))
+    if not left:
+        return True
+    return not _missing(left, states) and not _missing(left, (state(),))
+
+
+def _missing(words: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Return the words that stand in none of the texts."""
+    lower = [text.lower() for text in texts]
+    return [word for word in words if not any(word in text for text in lower)]
 
 
 def _named(text: str) -> str:

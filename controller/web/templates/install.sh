@@ -89,11 +89,17 @@ check_running() {
   rm "$work/try"
 }
 
-# Unpacked it takes about four times what it takes packed, here and where it is installed.
+# Unpacked it takes about four times what it takes packed, here and where it is installed. What an installation that was
+# cut off has left there is removed before it is installed, but after it is unpacked here: here it gives no room yet, be
+# it the same disk or not.
 check_space() {
+  left=$(du -sck /opt/skerry/agent/.*.new 2>/dev/null | tail -n 1 | cut -f 1)
   for place in "$1" /opt /; do
     [ -d "$place" ] || continue
     free=$(df -Pk "$place" | while read -r _ _ _ free _; do echo "$free"; done | tail -n 1)
+    if [ "$place" != "$1" ] && [ "$(stat -c %d "$place")" = "$(stat -c %d /opt/skerry/agent 2>/dev/null)" ]; then
+      free=$((free + ${left:-0}))
+    fi
     needed=$((size * 5 / 1024 + 16384))
     [ "$free" -ge "$needed" ] || fail "there is too little space on the disk: $place has $((free / 1024)) MiB free, and this takes $((needed / 1024)) MiB; nothing was changed"
   done

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from flask import Blueprint, Response, jsonify, request
 
 from controller.audit_reader import BadCursorError, Wanted
 from controller.web import visit
-from controller.web.audit import hand_out
+from controller.web.audit import FORMATS, hand_out
 from controller.web.v1 import question
 from protocol import endpoints, events, limits, names
 from protocol.audit_pages import AuditEvents
@@ -32,7 +34,9 @@ def audit() -> Response:
 @blueprint.get(endpoints.AUDIT_EXPORT.path)
 def export() -> Response:
     """Hand out all events that are wanted, a line each; the audit log knows of it before."""
-    return hand_out(_wanted(), request.query_string.decode("ascii", "replace"), "jsonl")
+    form = question.read("format", _format) or "jsonl"
+    said = [(name, value) for name, value in request.args.items(multi=True) if name != "format"]
+    return hand_out(_wanted(), urlencode(said), form)
 
 
 @blueprint.get(endpoints.AUDIT_VERIFICATION.path)
@@ -52,6 +56,12 @@ def _wanted() -> Wanted:
         until=question.instant("until"),
         text=question.words("text") or "",
     )
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise MessageError(f"not one of {', '.join(FORMATS)}")
+    return text
 
 
 def _kind(text: str) -> str:

@@ -128,7 +128,7 @@ def _answer(answer: Answer) -> Schema:
     found: Schema = {"description": answer.says}
     if answer.shape is not None:
         schema = ref(answer.shape) if isinstance(answer.shape, type) else dict(answer.shape)
-        found["content"] = {answer.media: {"schema": schema}}
+        found["content"] = {media: {"schema": schema} for media in (answer.media, *answer.also)}
     return found | _headers(answer.headers)
 
 

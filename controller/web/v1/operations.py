@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from controller.audit_verifier import Verification
 from controller.home import Home
 from controller.presence.history import NodeHistory
+from controller.web.audit import FORMATS
 from controller.web.recordings import LAST_MAX
 from controller.web.v1.schema import Schema, chosen, instant, matching, name, one_of, text, whole
 from controller.web.v1.shapes import AUDIT_CURSOR, CURSOR
@@ -40,7 +41,7 @@ from protocol.people import (
     UserLink,
     UserList,
 )
-from protocol.recordings import RecordingEntry, RecordingKey, RecordingList
+from protocol.recordings import RecordingEntry, RecordingKey, RecordingList, State
 from protocol.renewals import Challenge, ChallengeRequest, RenewRequest
 from protocol.session_details import RecordingCheck, SessionTimeline
 
@@ -53,12 +54,14 @@ class Answer:
         shape: the body's dataclass, or its schema; None for none.
         media: its media type.
         headers: of the answer, beside those that all have.
+        also: the other media types that it comes in.
     """
 
     says: str
     shape: type | Schema | None = None
     media: str = "application/json"
     headers: Mapping[str, Schema] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,9 @@ OPERATIONS: Mapping[Endpoint, Operation] = {
             "since": _SINCE,
             "until": _UNTIL,
             "last": whole(1, LAST_MAX, "Of so many seconds"),
+            "user": text(128, says="Who took part"),
+            "node": text(128, says="Part of a node's name, or its id"),
+            "state": one_of(State),
             "limit": whole(1, limits.RECORDINGS_LISTED_MAX, "How many, at most"),
         },
     ),
@@ -294,14 +300,21 @@ OPERATIONS: Mapping[Endpoint, Operation] = {
         "exportEvents",
         "audit",
         "All events that are wanted, a line each; the audit log is told",
-        {200: Answer("JSON lines", {}, "application/x-ndjson")},
-        query=_EVENTS,
+        {200: Answer("JSON lines, or CSV", {}, FORMATS["jsonl"], also=("text/csv",))},
+        query={**_EVENTS, "format": chosen(FORMATS) | {"description": "JSON lines where it is not said"}},
     ),
     endpoints.AUDIT_VERIFICATION: Operation(
         "verifyAudit", "audit", "Whether the audit log is as it was written", _one(Verification)
     ),
     endpoints.USERS: Operation(
-        "listUsers", "users", "People, by name", _one(UserList), query=_page(limits.USERS_PAGE_MAX)
+        "listUsers",
+        "users",
+        "People, by name",
+        _one(UserList),
+        query={
+            "search": text(128, says="Words, each a part of somebody's name, status, or one of their roles or logins"),
+            **_page(limits.USERS_PAGE_MAX),
+        },
     ),
     endpoints.USER_ADD: Operation(
         "addUser",

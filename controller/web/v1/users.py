@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from typing import get_args
 
 from flask import Blueprint, Response, jsonify
 from werkzeug.exceptions import NotFound
@@ -11,6 +13,7 @@ from controller.accounts import Link, UserError, UserRecord
 from controller.accounts.users import UnknownUserError
 from controller.web import refusal, visit
 from controller.web.permissions import rule
+from controller.web.users import matches
 from controller.web.v1 import question
 from protocol import endpoints, limits, names
 from protocol.instants import to_milliseconds
@@ -18,12 +21,15 @@ from protocol.people import NewReset, NewUser, UserChange, UserEntry, UserLink, 
 from protocol.secret import Secret
 
 blueprint = Blueprint("v1_users", __name__)
+_STATUSES: tuple[UserStatus, ...] = get_args(UserStatus)
 
 
 @blueprint.get(endpoints.USERS.path)
 def users() -> Response:
-    """List people, by name."""
-    shown = question.page(visit.services().accounts.users.list(), lambda user: user.name, limits.USERS_PAGE_MAX)
+    """List people, by name: all, or those whom each word that is searched for is about."""
+    wanted, everybody = question.words("search") or "", visit.services().accounts.users.list()
+    found = (user for user in everybody if matches(user, wanted, _STATUSES, partial(_status, user)))
+    shown = question.page(found, lambda user: user.name, limits.USERS_PAGE_MAX)
     return jsonify(UserList(tuple(map(_entry, shown.items)), shown.next).to_dict())
 
 
@@ -96,6 +102,10 @@ def _entry(user: UserRecord) -> UserEntry:
         factors=len(user.factors),
         created=to_milliseconds(user.created),
     )
+
+
+def _status(user: UserRecord) -> UserStatus:
+    return _entry(user).status
 
 
 def _link(link: Link, page: str) -> UserLink:

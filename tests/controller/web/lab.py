@@ -6,8 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 from flask import Flask
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
+from werkzeug.routing import Rule
 
 from controller.accounts import Accounts, Link, Origin, SignedIn, codes
 from controller.accounts.records import SessionKind
@@ -43,6 +48,37 @@ from tests.controller.web.told import Told
 CLUSTER = parse_cluster_name("harbour")
 PASSWORD = "insecure long password"
 Clock = Callable[[], datetime]
+
+
+class Compiled(BytecodeCache):
+    """What templates were compiled to, for all the apps of this process: to compile them is most of a page's time."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        assert bucket.code is not None
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+COMPILED = Compiled()
+_BUILDERS: dict[Any, Callable[..., tuple[str, str]]] = {}
+
+
+class KnownRule(Rule):
+    """A route whose builder of addresses is compiled once for all the apps of this process, which have the same."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = (self.rule, *self._trace, repr(self.defaults), append_unknown)
+        if key not in _BUILDERS:
+            _BUILDERS[key] = super()._compile_builder(append_unknown)
+        return _BUILDERS[key]
+
+
+Flask.url_rule_class = KnownRule
 
 
 def utc_now() -> datetime:
@@ -185,7 +221,9 @@ class Lab:
         return Hall(rooms)
 
     def app(self, public_address: str = "skerry.example:3080", per_minute: int = 100_000) -> Flask:
-        return create_app(self.services(public_address, per_minute))
+        app = create_app(self.services(public_address, per_minute))
+        app.jinja_env.bytecode_cache = COMPILED
+        return app
 
     def invite(self, name: str, *logins: str) -> Link:
         wanted = tuple(parse_login(login) for login in logins) or (parse_login("pi"),)

@@ -182,6 +182,12 @@ def test_a_device_is_added_and_the_page_turns_green_when_it_is_there(enter: Ente
     page.goto("/web/home")
     page.get_by_role("link", name="Add a device").first.click()
     walk.shoot("device-new")
+    page.get_by_label("Name").fill("two words")
+    page.get_by_label("Labels").fill("no label")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_role("alert")).to_have_count(2)
+    expect(page.get_by_label("Name")).to_be_focused()
+    walk.shoot("device-wrong")
     page.get_by_label("Name").fill("buoy-9")
     page.get_by_label("Labels").fill("env=production")
     page.get_by_label("Wait for an admin's approval").check()
@@ -202,7 +208,7 @@ def test_a_device_is_added_and_the_page_turns_green_when_it_is_there(enter: Ente
     expect(page.get_by_role("heading", name="buoy-9 is online")).to_be_visible()
     walk.shoot("device-online")
     expect(page.get_by_role("link", name="Connect to buoy-9 as pi")).to_be_visible()
-    assert walk.complaints == []
+    assert [each for each in walk.complaints if "status of 422" not in each] == []
 
 
 def test_the_shell_is_used_by_the_keyboard_alone(enter: Enter, shared: Lab) -> None:

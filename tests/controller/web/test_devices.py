@@ -5,6 +5,7 @@ import re
 import shlex
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from controller.enrolment.nodes import NodeRecord
 from controller.policy.join import UNLIMITED
 from controller.presence import Tunnel
 from controller.web.app import create_app
+from controller.web.depot import Depot
 from protocol.names import NodeId, parse_node_name
 from tests.controller.web.crew import enter
 from tests.controller.web.lab import HandClock, Lab
@@ -23,9 +25,21 @@ NEW = "/web/devices/new"
 
 
 @pytest.fixture
-def ada(lab: Lab) -> Browser:
+def archives(tmp_path: Path) -> Path:
+    """What the controller has to hand out: by its name, an archive."""
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "skerry-agent-0.1.0-linux-amd64.tar.gz").touch()
+    return folder
+
+
+@pytest.fixture
+def ada(lab: Lab, archives: Path) -> Browser:
     services = replace(
-        lab.services("skerry.example:3080", 100_000), join_pins=lambda: (PIN,), web_public_key=lambda: KEY
+        lab.services("skerry.example:3080", 100_000),
+        join_pins=lambda: (PIN,),
+        web_public_key=lambda: KEY,
+        depot=Depot(archives),
     )
     return enter(lab, create_app(services), "ada")
 
@@ -84,6 +98,16 @@ def test_the_line_is_whole_and_the_token_is_made_as_it_was_asked_for(lab: Lab, a
     assert "<svg" in page.text
     (told,) = lab.audit.entries(kinds=["join_token.create"])
     assert (told["user"], told["via"]) == ("ada", "web")
+
+
+def test_without_archives_no_line_is_shown_that_would_need_one(ada: Browser, archives: Path) -> None:
+    (archives / "skerry-agent-0.1.0-linux-amd64.tar.gz").unlink()
+    page = ada.submit(NEW, {})
+    start, tctl = lines_of(page.text)
+    assert start.startswith("edge-agent start --token=")
+    assert tctl.startswith("tctl tokens add ")
+    assert 'class="qr"' not in page.text
+    assert "proxy_service.agent_archives" in page.text
 
 
 def test_the_token_is_shown_once_and_never_again(lab: Lab, ada: Browser) -> None:
@@ -180,6 +204,18 @@ def test_what_is_typed_wrong_is_told_beside_its_field_and_makes_no_token(
     assert "<script>" not in answer.text.replace("<script src", "")
     if "labels" not in fields:
         assert "env=kept" in answer.text
+    assert not lab.enrolment.tokens.list()
+
+
+def test_all_that_is_typed_wrong_is_told_at_once(lab: Lab, ada: Browser) -> None:
+    wrong = {"name": "<b>", "labels": "=", "uses": "none", "ttl": "soon", "ephemeral": "never"}
+    answer = ada.submit(NEW, wrong)
+    assert answer.status_code == 422
+    assert re.findall(r'id="(\w+)-problem" role="alert"', answer.text) == list(wrong)
+    assert answer.text.count("autofocus") == 1  # on the first of them
+    assert re.search(r'id="name"[^>]* autofocus', answer.text)
+    both = ada.submit(NEW, {"name": "buoy", "uses": "3", "labels": "="})
+    assert re.findall(r'id="(\w+)-problem" role="alert"', both.text) == ["name", "labels"]
     assert not lab.enrolment.tokens.list()
 
 

@@ -38,7 +38,7 @@ def door(start_door: StartDoor, shared: Lab, tmp_path: Path) -> RunningDoor:
 def ask(
     door: RunningDoor, method: str, path: str, body: bytes | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPSConnection("localhost", door.port, timeout=30, context=door.client())
+    connection = http.client.HTTPSConnection("localhost", door.port, timeout=100, context=door.client())
     try:
         connection.request(method, path, body=body)
         response = connection.getresponse()

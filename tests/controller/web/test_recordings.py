@@ -110,6 +110,20 @@ def test_a_listing_is_cut_to_what_is_asked_for(archive: Archive) -> None:
     assert archive.listed("alice", f"since={NOON}&until={NOON + 2 * DAY}&limit=1") == [days[1]]
 
 
+def test_a_listing_is_searched_by_who_took_part_by_node_and_by_state(archive: Archive) -> None:
+    alices, bobs = archive.kept(user="alice"), archive.kept(user="bob", started=NOON + 1000)
+    both = [bobs.session, alices.session]
+    assert archive.listed("ada", "user=alice") == [alices.session]
+    assert archive.listed("ada", "user=ali") == []
+    assert archive.listed("alice", "user=bob") == []  # it is not hers to see
+    assert archive.listed("ada", "node=GW&state=complete") == both
+    assert archive.listed("ada", f"node={alices.node}") == both
+    assert archive.listed("ada", "node=gw-2") == archive.listed("ada", "state=refused") == []
+    assert archive.listed("ada", "user=alice&limit=1") == [alices.session]
+    response = archive.ask("ada", endpoints.RECORDINGS, query="state=lost")
+    assert (response.status_code, error_of(response).partition(":")[0]) == (400, "state")
+
+
 def test_the_limit_counts_what_the_person_may_see(archive: Archive) -> None:
     mine = archive.kept(user="alice")
     for number in range(1, 4):

@@ -53,6 +53,7 @@ def test_the_page_says_who_from_where_by_what_right_and_what_happened(show: Scre
     ):
         assert said in text.replace("&#39;", "'"), said
     assert f"/web/sessions/{tape.session}/cast" in page.text
+    assert '<a href="/web/recordings" aria-current="page"' in page.text
 
 
 def test_a_page_that_shows_a_player_may_run_its_terminal_and_other_pages_may_not(show: Screening) -> None:
@@ -91,7 +92,9 @@ def test_a_live_session_s_page_shows_who_is_here_and_how_to_join(show: Screening
     show.go_live(("alice", "peer"), ("bob", "observer"))
     page = see(show, "carol", LIVE)
     assert page.status_code == 404
-    text = text_of(see(show, "bob", LIVE))
+    shown = see(show, "bob", LIVE)
+    assert '<a href="/web/sessions" aria-current="page"' in shown.text
+    text = text_of(shown)
     for said in ("live", "Here now", "bob observer", "from 192.0.2.7:4711", f"tsh join --mode=peer {LIVE}"):
         assert said in text, said
 

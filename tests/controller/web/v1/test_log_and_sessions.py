@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gc
+import io
 import json
 import resource
 import warnings
@@ -74,6 +76,18 @@ def test_an_export_holds_a_line_for_each_event_and_is_told_to_the_log_before(off
     assert [line["name"] for line in lines] == [PLAIN, AUDITOR, ADMIN]
     told = office.told("audit.export")
     assert [(each["user"], each["count"], each["filter"]) for each in told] == [(AUDITOR, 3, "event=user.create")]
+
+
+def test_an_export_comes_as_csv_where_that_is_asked_for_and_as_nothing_else(office: Office) -> None:
+    response = office.ask(AUDITOR, endpoints.AUDIT_EXPORT, query={"event": "user.create", "format": "csv"})
+    assert (response.status_code, response.mimetype) == (200, "text/csv")
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert [json.loads(row["json"])["name"] for row in rows] == [PLAIN, AUDITOR, ADMIN]
+    told = office.told("audit.export")
+    assert [(each["count"], each["filter"]) for each in told] == [(3, "event=user.create")]
+    refused = office.ask(AUDITOR, endpoints.AUDIT_EXPORT, query={"format": "xml"})
+    assert (refused.status_code, error_of(refused)) == (400, "format: not one of jsonl, csv")
+    assert len(office.told("audit.export")) == 1
 
 
 @contextmanager

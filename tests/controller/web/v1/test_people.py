@@ -3,13 +3,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from controller.accounts import codes
+from controller.web.users import matches
 from protocol import endpoints, limits
 from protocol.instants import to_milliseconds
 from protocol.messages import ErrorReply
 from protocol.people import FactorEntry, FactorList, FactorOffer, Profile, SignInList, UserEntry, UserLink, UserList
 from tests.controller.web.lab import PASSWORD, HandClock
 from tests.controller.web.page_client import Browser
-from tests.controller.web.v1.office import ADMIN, AUDITOR, PLAIN, Office, error_of
+from tests.controller.web.v1.office import ADMIN, AUDITOR, DESK, PLAIN, Office, error_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -24,6 +25,47 @@ def test_people_are_listed_page_by_page(office: Office) -> None:
     assert first.next is not None
     rest = UserList.from_dict(office.ask(ADMIN, endpoints.USERS, query={"cursor": first.next}).get_json())
     assert ([user.name for user in rest.users], rest.next) == ([PLAIN], None)
+
+
+def test_people_are_searched_by_name_role_login_and_status(office: Office) -> None:
+    def found(search: str) -> list[str]:
+        response = office.ask(ADMIN, endpoints.USERS, query={"search": search})
+        assert response.status_code == 200, response.text
+        return [user["name"] for user in response.get_json()["users"]]
+
+    everybody = found("")
+    assert len(everybody) > 2
+    assert found(ADMIN.upper()[:-1]) == [ADMIN]
+    assert found(f"{AUDITOR} auditor") == [AUDITOR]
+    assert found(f"{AUDITOR} no-such-word") == []
+    assert PLAIN not in found("auditor")
+    office.lab.locks.add("user", PLAIN, "", None, DESK)
+    assert found("locked") == [PLAIN]
+    page = office.ask(ADMIN, endpoints.USERS, query={"search": "access", "limit": 1}).get_json()
+    assert (len(page["users"]), bool(page["next"])) == (1, len(found("access")) > 1)
+    assert office.ask(ADMIN, endpoints.USERS, query={"search": "x" * 129}).status_code == 400
+
+
+def test_how_somebody_is_is_looked_up_only_where_that_may_be_what_is_searched_for(office: Office) -> None:
+    somebody = office.lab.accounts.users.get(PLAIN)
+    assert somebody
+    asked: list[str] = []
+
+    def state() -> str:
+        asked.append(PLAIN)
+        return "locked"
+
+    def found(search: str) -> bool:
+        return matches(somebody, search, ("active", "locked"), state)
+
+    assert found("")
+    assert found(f"{PLAIN} access")
+    assert not found("access no-such-word")
+    assert asked == []
+    assert not found("active")
+    assert found(f"LOCK {PLAIN}")
+    assert not found("no-such-word locked")
+    assert len(asked) == 2
 
 
 def test_somebody_is_invited_by_a_link_that_opens_their_page(office: Office) -> None:
