@@ -131,7 +131,8 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as err:
         said = io.StringIO()
         err.show(said)
-        _say(re.sub(r"(?m)^Error: ", "ERROR: ", said.getvalue(), count=1).rstrip("\n"))
+        text = said.getvalue().replace("is not a valid integer range", "is not a whole number")
+        _say(re.sub(r"(?m)^Error: ", "ERROR: ", text, count=1).rstrip("\n"))
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT

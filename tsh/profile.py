@@ -27,6 +27,7 @@ from typing import Any
 
 from protocol import names
 from protocol.addresses import join_address, split_address
+from protocol.instants import show_instant
 from protocol.names import ClusterName, UserName
 from tsh.certificate import CertificateFacts, UnreadableCertificateError, read_certificate
 from tsh.error import NotSignedInError, TshError, not_signed_in
@@ -204,7 +205,7 @@ class ProfileFolder:
         facts = self.facts(profile)
         if facts.valid_before <= now:
             raise NotSignedInError(
-                f"your certificate for {profile.host} expired at {facts.valid_before:%Y-%m-%d %H:%M:%S} UTC; "
+                f"your certificate for {profile.host} expired at {show_instant(facts.valid_before, seconds=True)}; "
                 f"log in: {profile.login_command}"
             )
         return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -34,7 +35,7 @@ def test_no_line_of_a_list_of_commands_is_cut(newcomer: TshProgram, command: str
 def test_version_may_be_asked_for_either_way(newcomer: TshProgram) -> None:
     one, other = newcomer.run("version"), newcomer.run("--version")
     assert (one.stdout, one.returncode) == (other.stdout, other.returncode)
-    assert one.stdout.startswith(b"Skerry v")
+    assert re.fullmatch(rb"Skerry v\S+ tsh python3\.\S+\n", one.stdout)
 
 
 def test_wrong_flag_is_refused_with_usage_and_the_prefix_of_every_error(newcomer: TshProgram) -> None:
@@ -60,3 +61,16 @@ def test_package_that_is_not_installed_is_one_line_with_the_mend(
         f"ERROR: the Python package {package} is not installed; "
         "install tsh again: pip install -r requirements/tsh.txt\n"
     )
+
+
+@pytest.mark.parametrize("option", ["-o", "-F", "-i", "-X", "-D", "-R", "-J"])
+def test_an_option_that_ssh_has_alone_ends_as_ssh_does_with_the_way_to_it(newcomer: TshProgram, option: str) -> None:
+    done = newcomer.run("ssh", option, "value", "web1")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert done.stderr.startswith(f"ERROR: tsh ssh has no {option}: ssh has, with what `tsh config` prints".encode())
+
+
+def test_a_number_that_is_none_is_called_that(newcomer: TshProgram) -> None:
+    done = newcomer.run("ssh", "-p", "http", "web1")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"'http' is not a whole number" in done.stderr

@@ -26,7 +26,6 @@ STATUS = """\
   Cluster:            harbour
   Roles:              access
   Logins:             {logins}
-  Kubernetes:         disabled
   Valid until:        {until} +0000 UTC [valid for 12h0m0s]
   Extensions:         permit-agent-forwarding, permit-port-forwarding, permit-pty
 """
@@ -249,14 +248,14 @@ def test_status_without_a_profile_is_not_logged_in(newcomer: TshProgram) -> None
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", NOBODY)
 
 
-@pytest.mark.parametrize("command", ["ls", "logout", "config", "status --format=json", "ssh web1", "proxy ssh web1"])
+@pytest.mark.parametrize("command", ["ls", "config", "status --format=json", "ssh web1", "proxy ssh web1"])
 def test_whoever_is_not_signed_in_is_told_what_to_type(newcomer: TshProgram, command: str) -> None:
     done = newcomer.run(*command.split())
     assert done.returncode == (255 if "ssh" in command else 1)
     assert done.stderr == NOBODY
 
 
-@pytest.mark.parametrize("command", ["ls", "logout", "config", "status", "ssh web1", "proxy ssh web1"])
+@pytest.mark.parametrize("command", ["ls", "config", "status", "ssh web1", "proxy ssh web1"])
 def test_whoever_is_not_signed_in_there_is_told_what_to_type_for_it(alice: TshProgram, command: str) -> None:
     done = alice.run(*command.split(), "--proxy=edge.example.com:1080", "--user=bob")
     told = "ERROR: Not logged in at edge.example.com:1080; "
@@ -265,6 +264,13 @@ def test_whoever_is_not_signed_in_there_is_told_what_to_type_for_it(alice: TshPr
         done = alice.run("ssh", "--proxy=edge.example.com:1080", "--user=bob", "web1")
     assert done.stderr.decode() == told + typed
     assert done.stdout == b""
+
+
+def test_who_is_signed_in_nowhere_is_logged_out_already(newcomer: TshProgram) -> None:
+    done = newcomer.run("logout")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"All users logged out.\n", b"")
+    done = newcomer.run("logout", "--proxy=edge.example.com:1080")
+    assert (done.returncode, done.stdout) == (0, b"Nobody is signed in to edge.example.com.\n")
 
 
 def test_status_as_json(alice: TshProgram) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pexpect
+
 from tests.harness.simulated_proxy import SimulatedProxy
 from tests.harness.tsh_program import TshProgram
 
@@ -42,8 +44,41 @@ def test_ls_verbose_shows_the_status_and_an_offline_node_stays_listed(proxy: Sim
         listed = alice.run("ls", "-v").stdout.decode().splitlines()
     finally:
         proxy.nodes[0].status = proxy.nodes[1].status = "unknown"
-    assert f"{proxy.nodes[0].node_id} offline since 22 Nov 26 10:00 UTC ⟵ Tunnel" in listed[2]
+    assert f"{proxy.nodes[0].node_id} offline since 22 Nov 2026 10:00 UTC ⟵ Tunnel" in listed[2]
     assert f"{proxy.nodes[1].node_id} tunnel down" in listed[3]
+
+
+def test_on_a_terminal_the_listing_is_as_wide_as_it_and_ids_stay_whole(
+    proxy: SimulatedProxy, alice: TshProgram
+) -> None:
+    proxy.nodes[0].status = "offline"
+    try:
+        terminal = alice.on_terminal("ls", "-v", size=(24, 78))
+        terminal.expect(pexpect.EOF)
+    finally:
+        proxy.nodes[0].status = "unknown"
+    terminal.close()
+    assert terminal.before.decode().splitlines()[1:6] == [
+        "--------- ------------------------------------ --------- -------- ------------",
+        f"web1      {proxy.nodes[0].node_id} offline   ⟵ Tunnel env=staging,",
+        "                                               since 22           site=north",
+        "                                               Nov 2026",
+        "                                               10:00 UTC",
+    ]
+
+
+def test_ls_says_how_to_tell_nodes_apart_that_share_a_name(proxy: SimulatedProxy, alice: TshProgram) -> None:
+    name = proxy.nodes[1].name
+    proxy.nodes[1].name = proxy.nodes[2].name
+    try:
+        done, verbose = alice.run("ls"), alice.run("ls", "-v")
+    finally:
+        proxy.nodes[1].name = name
+    assert done.stderr == (
+        b"Hint: some share a name: 'tsh ls -v' shows which of them is online, and their unique ids\n"
+    )
+    assert len(done.stdout.splitlines()) == len(LISTING.splitlines())
+    assert verbose.stderr == b""
 
 
 def test_ls_as_json(proxy: SimulatedProxy, alice: TshProgram) -> None:

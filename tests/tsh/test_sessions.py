@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -58,13 +59,14 @@ def test_sessions_that_nobody_may_join_come_without_that_hint(proxy: SimulatedPr
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_hostile_command_is_shown_harmless_and_cut(proxy: SimulatedProxy, alice: TshProgram, form: str) -> None:
+def test_a_hostile_command_is_shown_harmless_and_whole_where_nobody_looks(
+    proxy: SimulatedProxy, alice: TshProgram, form: str
+) -> None:
     proxy.sessions.append(session_on(proxy.nodes[0], "pi", command="\x1b[2J\u202e<script>" + "x" * 900))
     printed = alice.run("sessions", "ls", f"--format={form}").stdout.decode()
     assert all(character.isprintable() or character == "\n" for character in printed)
     if form == "text":
-        assert "\\x1b[2J\\u202e<script>xx… bob" in printed
-        assert max(map(len, printed.splitlines())) < 130
+        assert re.search(r"\\x1b\[2J\\u202e<script>x{100,900} +bob", printed)
 
 
 def test_who_is_not_signed_in_is_told_how(newcomer: TshProgram) -> None:

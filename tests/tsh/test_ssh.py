@@ -167,10 +167,10 @@ def test_shell_on_several_matches_is_ambiguous(proxy: SimulatedProxy, alice: Tsh
     assert done.returncode == 255
     assert done.stderr.decode() == (
         "ERROR: ambiguous host could match multiple nodes\n\n"
-        "Node Name Node ID                              Address  Labels\n"
-        "--------- ------------------------------------ -------- --------\n"
-        f"web2      {proxy.nodes[1].node_id} ⟵ Tunnel env=prod\n"
-        f"web3      {proxy.nodes[2].node_id} ⟵ Tunnel env=prod\n\n"
+        "Node Name Node ID                              Status  Address  Labels\n"
+        "--------- ------------------------------------ ------- -------- --------\n"
+        f"web2      {proxy.nodes[1].node_id} unknown ⟵ Tunnel env=prod\n"
+        f"web3      {proxy.nodes[2].node_id} unknown ⟵ Tunnel env=prod\n\n"
         "Hint: try addressing the node by unique id (ex: tsh ssh user@node-id)\n"
         "Hint: use 'tsh ls -v' to list all nodes with their unique ids\n"
     )

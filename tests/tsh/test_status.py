@@ -39,7 +39,6 @@ BLOCK = """\
   Cluster:            harbour
   Roles:              access
   Logins:             root, ubuntu
-  Kubernetes:         disabled
   Valid until:        2026-11-22 22:20:50 +0000 UTC [valid for 12h0m0s]
   Extensions:         permit-agent-forwarding, permit-port-forwarding, permit-pty"""
 

@@ -11,7 +11,7 @@ from tsh.profile import Profile, ProfileFolder
 from tsh.setting import connection_options, settings_of
 
 
-@click.command(name="config")
+@click.command(name="config", short_help="Print an OpenSSH configuration for the cluster.")
 @connection_options
 @click.pass_context
 def command(ctx: click.Context) -> int:

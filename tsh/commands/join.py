@@ -36,7 +36,7 @@ class _Place:
     stop: Stop
 
 
-@click.command(name="join")
+@click.command(name="join", short_help="Join somebody's session, to watch or to type.")
 @click.option(
     "--mode",
     type=click.Choice(["observer", "peer", "moderator"]),

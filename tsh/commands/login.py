@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tsh.web_door import Trust
 
 
-@click.command(name="login")
+@click.command(name="login", short_help="Sign in to a cluster and get a certificate.")
 @click.option("--ca-pin", "ca_pins", multiple=True, metavar="sha256:…", help="Trust the authority with this pin only.")
 @ttl_option
 @connection_options

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from protocol.endpoints import SIGN_OUT
-from tsh.error import NotSignedInError, TshError, not_signed_in
+from tsh.error import NotSignedInError, TshError
 from tsh.profile import ProfileFolder
 from tsh.setting import connection_options, settings_of
 
 
-@click.command(name="logout")
+@click.command(name="logout", short_help="Sign out and delete the certificate.")
 @connection_options
 @click.pass_context
 def command(ctx: click.Context) -> int:
@@ -20,7 +20,8 @@ def command(ctx: click.Context) -> int:
     address = settings.proxy_address()
     host = address[0] if address else folder.current_host()
     if host is None or host not in folder.hosts():
-        raise not_signed_in(settings.proxy, settings.user)
+        click.echo(f"Nobody is signed in to {host}." if host else "All users logged out.")
+        return 0
     _sign_out(folder, host)
     folder.remove(host)
     click.echo(f"Logged out of {host}.")

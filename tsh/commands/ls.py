@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from protocol import names
+from protocol.console import terminal_width
 from protocol.listing import node_json, render_nodes
 from protocol.messages import NodeEntry
 from tsh.inventory import choose_nodes, list_nodes
@@ -33,6 +33,8 @@ def command(ctx: click.Context, verbose: bool, search: str, form: str, labels: s
     words = [word.strip() for word in search.split(",") if word.strip()]
     nodes = choose_nodes(list_nodes(settings_of(ctx)), wanted, words)
     sys.stdout.write(_as_json(nodes) if form == "json" else _as_text(nodes, verbose=verbose))
+    if form == "text" and not verbose and len({node.name.lower() for node in nodes}) < len(nodes):
+        click.echo("Hint: some share a name: 'tsh ls -v' shows which of them is online, and their unique ids", err=True)
     return 0
 
 
@@ -43,8 +45,4 @@ def _as_json(nodes: list[NodeEntry]) -> str:
 
 
 def _as_text(nodes: list[NodeEntry], *, verbose: bool) -> str:
-    try:
-        width = os.get_terminal_size(1).columns or None
-    except OSError:
-        width = None
-    return render_nodes(nodes, with_ids=verbose, with_status=verbose, width=width) + "\n"
+    return render_nodes(nodes, with_ids=verbose, with_status=verbose, width=terminal_width()) + "\n"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from protocol.console import terminal_width
 from tsh.setting import connection_options, settings_of
 
 if TYPE_CHECKING:
@@ -107,8 +107,4 @@ def _as_json(entries: Sequence[FactorEntry]) -> str:
 def _as_text(entries: Sequence[FactorEntry], *, verbose: bool) -> str:
     from protocol.listing import render_factors
 
-    try:
-        width = os.get_terminal_size(1).columns or None
-    except OSError:
-        width = None
-    return render_factors(entries, with_ids=verbose, width=width) + "\n"
+    return render_factors(entries, with_ids=verbose, width=terminal_width()) + "\n"

@@ -36,7 +36,7 @@ def _read_speed(_ctx: click.Context, _parameter: click.Parameter, value: str) ->
     return float(value.removesuffix("x"))
 
 
-@click.command(name="play")
+@click.command(name="play", short_help="Play a recording back.")
 @click.option(
     "--speed",
     default="1",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from protocol import limits
+from protocol.console import terminal_width
 from protocol.durations import BadDurationError, format_duration, parse_duration
 from protocol.instants import parse_day
 from tsh.setting import connection_options, settings_of
@@ -126,8 +126,4 @@ def _as_json(entries: Sequence[RecordingEntry]) -> str:
 def _as_text(entries: Sequence[RecordingEntry]) -> str:
     from protocol.listing import render_recordings
 
-    try:
-        width = os.get_terminal_size(1).columns or None
-    except OSError:
-        width = None
-    return render_recordings(entries, width=width) + "\n"
+    return render_recordings(entries, width=terminal_width()) + "\n"

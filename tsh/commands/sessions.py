@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from protocol.console import terminal_width
 from tsh.setting import connection_options, settings_of
 
 if TYPE_CHECKING:
@@ -58,8 +58,4 @@ def _as_text(entries: Sequence[SessionEntry]) -> str:
 
     from protocol.listing import render_sessions
 
-    try:
-        width = os.get_terminal_size(1).columns or None
-    except OSError:
-        width = None
-    return render_sessions(entries, datetime.now(UTC), width=width) + "\n"
+    return render_sessions(entries, datetime.now(UTC), width=terminal_width()) + "\n"

@@ -13,6 +13,7 @@ import click
 
 from protocol import names
 from protocol.addresses import join_address, split_address
+from protocol.console import terminal_width
 from protocol.table import escape_text
 from tsh.error import TshError
 from tsh.plan import Journey, Stop
@@ -32,7 +33,16 @@ class _SshCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         before, rest = self._split_options(args)
         after, remote = self._split_options(rest[1:])
-        return super().parse_args(ctx, [*before, *after, "--", *rest[:1], *remote])
+        try:
+            return super().parse_args(ctx, [*before, *after, "--", *rest[:1], *remote])
+        except click.NoSuchOption as err:
+            if err.option_name.startswith("--"):
+                raise TshError(f"{err.format_message()} `tsh ssh --help` lists what there is.", _FAILED) from None
+            raise TshError(
+                f"tsh ssh has no {err.option_name}: ssh has, with what `tsh config` prints "
+                "(tsh config > FILE; ssh -F FILE LOGIN@NODE.CLUSTER)",
+                _FAILED,
+            ) from None
 
     def _split_options(self, args: Sequence[str]) -> tuple[list[str], list[str]]:
         at = 0
@@ -55,7 +65,12 @@ class _SshCommand(click.Command):
         return bool(places) and places[0] == len(argument) - 1
 
 
-@click.command(name="ssh", cls=_SshCommand, context_settings={"allow_interspersed_args": False})
+@click.command(
+    name="ssh",
+    cls=_SshCommand,
+    short_help="Open a shell or run a command on a node.",
+    context_settings={"allow_interspersed_args": False},
+)
 @click.option("-t", "force_pty", count=True, help="Ask for a terminal, also for a command.")
 @click.option("-T", "no_pty", is_flag=True, help="Ask for no terminal.")
 @click.option("-A", "lend_agent", is_flag=True, help="Let the session use your ssh-agent.")
@@ -163,7 +178,7 @@ def _matching(settings: Settings, target: Target, wish: Journey) -> list[Stop]:
     if not found:
         raise TshError(f"no node has the labels {names.format_labels(target.labels)}; `tsh ls` lists those there are")
     if len(found) > 1 and (wish.command is None or not wish.session):
-        raise TshError(describe_ambiguous(found))
+        raise TshError(describe_ambiguous(found, terminal_width()))
     return [Stop(node.node_id, node.name) for node in found]
 
 

@@ -36,7 +36,6 @@ def render_status(profile: Profile, facts: CertificateFacts, now: datetime, *, a
         ("Cluster", profile.cluster),
         ("Roles", ", ".join(sorted(_roles(facts)))),
         ("Logins", ", ".join(sorted(facts.logins)) or "none"),
-        ("Kubernetes", "disabled"),
         ("Valid until", render_validity(facts.valid_before, now)),
         ("Extensions", ", ".join(facts.permissions())),
     ]

@@ -11,7 +11,7 @@ from protocol.version import __version__
 
 def describe_version() -> str:
     """Return what this program is, in one line."""
-    return f"Skerry v{__version__} python{platform.python_version()}"
+    return f"Skerry v{__version__} tsh python{platform.python_version()}"
 
 
 @click.command(name="version")
