@@ -240,9 +240,9 @@ def start_devices(stack: ExitStack, tctl: Sequence[str]) -> Fleet:
     agents, controller, pin = {}, "", ""
     for name, label in DEVICES.items():
         printed = run([*tctl, "tokens", "add", "--type=node", f"--labels={label}"])
-        line = printed.partition("\n> ")[2].partition("\n\n")[0]
+        line = printed.partition("\n> edge-agent ")[2].partition("\n\n")[0]
         agent = [
-            *shlex.split(line.replace("\\\n", "")),
+            *("edge-agent", *shlex.split(line.replace("\\\n", ""))),
             f"--nodename={name}",
             f"--data-dir={HOME.relative_to(ROOT) / name}",
         ]
@@ -445,7 +445,7 @@ def live(stack: ExitStack, *, once: bool) -> None:
     lock_out(stack, tctl)
     say("The admin's view of it all. The audit log has it, too, each line chained to the one before.")
     run([*tctl, "status"])
-    run([*tctl, "audit", "ls", "--last", "8"])
+    run([*tctl, "audit", "ls", "--limit", "8"])
     run([*tctl, "audit", "verify"])
     if once:
         say("That was the whole road. Without --once the demonstration goes on, with a dashboard to look at.")

@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
-from scripts.distribution.product import PRODUCTS, PROGRAMS, Builder
+from scripts.distribution.product import PRODUCTS, PROGRAMS, Builder, all_for
 from scripts.distribution.source import ROOT, BuildError, file_digest, own_version, parse_version
 from scripts.distribution.wheels import ARCHITECTURES
 
@@ -52,7 +53,13 @@ def _build(wanted: argparse.Namespace, version: str) -> list[Path]:
     wanted.output.mkdir(parents=True, exist_ok=True)
     for product in PRODUCTS.values():  # what an earlier build left is not mistaken for this one's
         (wanted.output / product.file_name(version)).unlink(missing_ok=True)
-    with Builder(version, wanted.output, lambda text: print(f"Building {text}", flush=True)).at_work() as builder:
+    numbers = count(1)
+    total = len(all_for(chosen)) + 1  # and the wheel
+
+    def say(text: str) -> None:
+        print(f"[{next(numbers)}/{total}] {text}", flush=True)
+
+    with Builder(version, wanted.output, say, lambda text: print(f"      {text}", flush=True)).at_work() as builder:
         builder.wheel()
         for product in chosen:
             builder.build(product)

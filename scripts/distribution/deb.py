@@ -10,6 +10,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from edge_agent.policy.layout import packaged_unit
+from scripts.distribution.pages import settle_links
 from scripts.distribution.source import ROOT, BuildError, run
 from scripts.distribution.tree import Program
 from scripts.distribution.wheels import PYTHONS, Architecture
@@ -71,8 +72,9 @@ def _put_documents(stage: Path, program: Program, version: str, home: Path) -> N
     _put(documents / "copyright", _filled(DEBIAN / "copyright.in", facts) + _licences(home).encode())
     _put(documents / "changelog.gz", _packed(_filled(DEBIAN / "changelog.in", facts)))
     _put(documents / "CHANGELOG.md.gz", _packed((ROOT / "CHANGELOG.md").read_bytes()))
-    for page in (ROOT / "docs").glob("*.md"):  # the doctors' hints name them
-        _put(documents / page.name, page.read_bytes())
+    for page in program.documents:  # the doctors' hints name them
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        _put(documents / page, settle_links(text, page, program.documents).encode())
     overrides = (DEBIAN / program.name / "lintian-overrides").read_bytes()
     _put(stage / "usr/share/lintian/overrides" / program.name, overrides)
 

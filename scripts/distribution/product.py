@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,9 @@ from controller.config import EXAMPLE
 from edge_agent.config import template
 from scripts.distribution.archive import pack
 from scripts.distribution.deb import build_deb, link_commands
-from scripts.distribution.source import build_wheel
+from scripts.distribution.source import ROOT, build_wheel
 from scripts.distribution.tree import AGENT, CONTROLLER, Program, build_tree
-from scripts.distribution.wheels import ARCHITECTURES, Architecture
+from scripts.distribution.wheels import ARCHITECTURES, PYTHONS, Architecture, fetch
 
 PROGRAMS = {"agent": AGENT, "controller": CONTROLLER}
 FORMS = ("archive", "deb")
@@ -37,7 +37,8 @@ class Product:
         if self.form == "archive":
             return self.program.sources
         brought = AGENT.sources if self.program is CONTROLLER else ()
-        return (*self.program.sources, *brought, "CHANGELOG.md", "deploy/debian")
+        documents = (f"docs/{page}" for page in self.program.documents)
+        return (*self.program.sources, *brought, *documents, "CHANGELOG.md", "deploy/debian")
 
     def file_name(self, version: str) -> str:
         """Return the name under which it is handed out."""
@@ -71,6 +72,13 @@ def settings_of(program: Program) -> dict[str, str]:
     return {"/etc/skerry/controller.yaml": EXAMPLE}
 
 
+def all_for(chosen: Sequence[Product]) -> list[Product]:
+    """Return what is built where these are wanted: themselves, and the archives that packages among them bring."""
+    debs = [product for product in chosen if product.form == "deb"]
+    brought = [Product(AGENT, each, "archive") for deb in debs for each in _brought(deb.program)]
+    return [product for product in PRODUCTS.values() if product in chosen or product in brought]
+
+
 def _brought(program: Program) -> list[Architecture]:
     """Return the machines for which a program's package brings the agent's archives."""
     return list(ARCHITECTURES.values()) if program is CONTROLLER else []
@@ -83,6 +91,9 @@ class Builder:
     version: str
     output: Path
     say: Callable[[str], None]
+    """Told the name of each file before it is built."""
+    step: Callable[[str], None] = lambda _: None
+    """Told what is being done for it."""
     keep: Path = field(default_factory=cache_folder)
     made: list[Path] = field(init=False, default_factory=list)
     """What was built so far, and lies in `output`."""
@@ -101,6 +112,7 @@ class Builder:
         """Build the project's wheel, unless that is done, and return where it is."""
         if self._wheel is None:
             self.say(f"wheel of skerry {self.version}")
+            self.step("building")
             work = self._work / "wheel"
             work.mkdir()
             built = build_wheel(self.version, work)
@@ -120,6 +132,7 @@ class Builder:
                 self._deb(product, target)
             else:
                 tree = self._tree(product.program, product.architecture)
+                self.step("packing")
                 pack(tree, target, f"{product.program.name}-{self.version}")
         self.made.append(target)
         return target
@@ -135,11 +148,17 @@ class Builder:
             place = stage / ARCHIVES.lstrip("/")
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(archive, place / archive.name)
+        self.step("packing")
         build_deb(target, stage, program, self.version, architecture, settings_of(program))
         shutil.rmtree(stage)
 
     def _tree(self, program: Program, architecture: Architecture) -> Path:
         tree = self._work / f"{program.name}-{architecture.name}"
         if not tree.exists():
-            build_tree(tree, program, self.version, architecture, self.wheel(), self.keep)
+            own = self.wheel()
+            self.step("fetching wheels")
+            for python in PYTHONS:
+                fetch(ROOT / program.lock, architecture, python, self.keep)
+            self.step("building")
+            build_tree(tree, program, self.version, architecture, own, self.keep)
         return tree

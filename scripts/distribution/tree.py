@@ -65,6 +65,8 @@ class Program:
     unit: str
     home: str
     """Where Debian's package has the tree."""
+    documents: tuple[str, ...]
+    """The pages of docs/ that Debian's package brings: those that concern its host."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ AGENT = Program(
     "requirements/agent.txt",
     "skerry-agent.service",
     "/usr/lib/skerry/agent",
+    ("clones.md", "devices.md", "operations.md"),
 )
 CONTROLLER = Program(
     "skerry-controller",
@@ -88,6 +91,10 @@ CONTROLLER = Program(
     "requirements/controller.txt",
     "skerry-controller.service",
     "/usr/lib/skerry/controller",
+    (
+        *("api.md", "clones.md", "controller-service.md", "dashboard.md", "devices.md", "operations.md"),
+        *("recording-format.md", "rotation.md", "sharing.md", "threat-model.md"),
+    ),
 )
 
 

@@ -91,8 +91,8 @@ def _keep_as(folder: Path, fresh: Path) -> None:
 
 def _pip_download(lock: Path, architecture: Architecture, python: str, target: Path) -> list[str]:
     tag = f"cp{python.replace('.', '')}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--only-binary", ":all:", "--dest", str(target), "--requirement", str(lock)]
-    command += ["--python-version", python, "--implementation", "cp"]
+    command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", "--quiet"]
+    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(target)]
+    command += ["--requirement", str(lock), "--python-version", python, "--implementation", "cp"]
     command += [word for abi in (tag, "abi3", "none") for word in ("--abi", abi)]
     return command + [word for platform in architecture.platforms for word in ("--platform", platform)]

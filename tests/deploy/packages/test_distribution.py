@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import _multibytecodec
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from scripts.distribution.deb import debian_version
 from scripts.distribution.elf import cut
+from scripts.distribution.pages import settle_links
+from scripts.distribution.product import PRODUCTS, all_for
 from scripts.distribution.source import ROOT, BuildError, digest, own_version, parse_version
-from scripts.distribution.tree import AGENT
+from scripts.distribution.tree import AGENT, CONTROLLER, Program
 from scripts.distribution.wheels import AMD64, ARM64, fetch, unpack
 
 
@@ -37,6 +40,13 @@ def test_the_checkout_has_a_version() -> None:
 def test_dpkg_puts_a_release_candidate_before_its_release() -> None:
     order = ["dpkg", "--compare-versions", debian_version("1.0rc1"), "lt", debian_version("1.0")]
     assert subprocess.run(order, check=False).returncode == 0
+
+
+def test_what_a_package_brings_is_counted_among_what_is_to_be_built_once() -> None:
+    deb = PRODUCTS["controller-deb-amd64"]
+    names = ["agent-archive-amd64", "agent-archive-arm64", "controller-deb-amd64"]
+    assert all_for([deb]) == [PRODUCTS[name] for name in names]
+    assert all_for(list(PRODUCTS.values())) == list(PRODUCTS.values())
 
 
 def test_an_object_that_was_cut_is_loaded_as_before(tmp_path: Path) -> None:
@@ -107,3 +117,28 @@ def test_every_place_that_the_agent_is_built_from_is_there_and_counts() -> None:
     for place in AGENT.sources:
         assert (ROOT / place).exists(), place
         assert digest(set(AGENT.sources) - {place}) != whole
+
+
+@pytest.mark.parametrize("program", [AGENT, CONTROLLER], ids=lambda program: program.name)
+def test_every_link_of_a_page_leads_to_one_that_the_package_brings_and_the_rest_is_said_to_be_elsewhere(
+    program: Program,
+) -> None:
+    links = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+    told = set()
+    for page in program.documents:
+        written = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        targets = set(links.findall(written))
+        assert [target for target in targets if not (ROOT / "docs" / page).parent.joinpath(target).exists()] == []
+        shipped = settle_links(written, page, program.documents)
+        assert {(Path(page).parent / target).as_posix() for target in links.findall(shipped)} <= {*program.documents}
+        told |= set(re.findall(r"\((\S+) in the project's source\)", shipped))
+    assert "docs/adr/0015-a-wrong-clock-is-no-refusal.md" in told
+    assert [place for place in told if not (ROOT / place).exists()] == []
+
+
+def test_a_link_to_what_is_not_brought_says_where_it_is() -> None:
+    text = "See [two](b.md#part), [a\nrun](adr/0001-x.md), [README](../README.md#use), [w](https://h/x) and [p](#here)."
+    assert settle_links(text, "a.md", {"a.md", "b.md"}) == (
+        "See [two](b.md#part), a\nrun (docs/adr/0001-x.md in the project's source), "
+        "README (README.md in the project's source), [w](https://h/x) and [p](#here)."
+    )
