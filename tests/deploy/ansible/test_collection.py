@@ -116,6 +116,14 @@ def test_whatever_holds_a_secret_is_not_logged() -> None:
     assert [name for name, task in holding if task.get("no_log") is not True] == []
 
 
+def test_no_handler_counts_on_being_rescued_for_ansible_runs_no_rescue_there() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in COLLECTION.glob("roles/*/handlers/main.yml")]
+    included = [name for text in texts for name in re.findall(r"role_path }}/(\S+\.yml)", text)]
+    texts += [path.read_text(encoding="utf-8") for name in included for path in COLLECTION.glob(f"roles/*/{name}")]
+    assert len(texts) > len(ROLES)
+    assert [text for text in texts if "rescue:" in text] == []
+
+
 def test_settings_are_shown_to_nobody_who_looks_at_differences() -> None:
     settings = re.compile(r"controller\.yaml\.j2|edge_agent\.yaml\.j2")
     written = [(name, task) for name, task in all_tasks() if settings.search(str(task.get("ansible.builtin.template")))]
@@ -129,6 +137,35 @@ def test_fleet_is_not_removed_because_nobody_said_which_devices(home: Path) -> N
     assert "Say which devices with --limit" in done.stdout
     assert "See that it is said which" in done.stdout
     assert "PLAY [Agents]" not in done.stdout
+    assert done.stdout.count("fatal: [") == 1, "it is the same for all, and is said once"
+
+
+def test_a_controller_outside_of_the_limit_is_not_passed_over_in_silence(home: Path) -> None:
+    one = ("-i", "inventories/example/hosts.yml", "--limit", "edge-3.skerry")
+    done = attempt(home, "ansible-playbook", *one, "-e", "skerry_controller_too=true", "skerry.edge.remove")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "the controller, skerry.example.com, is outside of --limit" in said
+    assert "--limit 'edge-3.skerry,skerry_controller'" in said
+    assert "PLAY [Agents]" not in said
+
+
+@pytest.mark.parametrize("playbook", ["check", "remove", "rollout", "upgrade", "upgrade_devices"])
+def test_a_way_that_there_is_not_is_refused_before_anything_is_dialled(home: Path, playbook: str) -> None:
+    inventory = ("-i", "inventories/example/hosts.yml", "-e", "skerry_via=tunnle", "-e", "skerry_all=true")
+    done = attempt(home, "ansible-playbook", *inventory, f"skerry.edge.{playbook}")
+    assert done.returncode != 0
+    assert "skerry_via is ssh or tunnel, not 'tunnle'." in done.stdout
+    assert done.stdout.count("fatal: [") == 1
+    assert done.stdout.count("PLAY [") == 1
+    assert "unreachable=1" not in done.stdout
+
+
+def test_both_ways_and_none_that_is_named_are_ways(home: Path) -> None:
+    hosts = {"edge-1.skerry": {"skerry_via": "ssh"}, "edge-2.skerry": {"skerry_via": "tunnel"}, "edge-3.skerry": {}}
+    groups = {"skerry_controller": {"hosts": {"skerry.example.com": {}}}, "skerry_devices": {"hosts": hosts}}
+    (home / "ways.yml").write_text(yaml.safe_dump(groups), encoding="utf-8")
+    run(home, "ansible-playbook", "-i", str(home / "ways.yml"), "skerry.edge.beforehand")
 
 
 PIN = f"sha256:{'0' * 64}"

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.harness.device_bed.device import Device
 from tests.harness.device_bed.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 600.0
+EXAMPLE = ROOT / "deploy/ansible/inventories/example/group_vars/all.yml"
 
 
 class Playbooks:
@@ -40,8 +43,10 @@ class Playbooks:
 
     def inventory(self, controller: Mapping[str, Any], devices: Mapping[str, Mapping[str, Any]]) -> None:
         """Write it: the variables of the controller's host, and the devices with theirs."""
+        example = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+        own = {name: value for name, value in example.items() if name.startswith("ansible_")}
         groups: dict[str, Any] = {
-            "all": {"vars": {"ansible_user": "root", "skerry_dist": str(self.dist)}},
+            "all": {"vars": {**own, "skerry_dist": str(self.dist)}},
             "skerry_controller": {"hosts": {"skerry.example.com": dict(controller)}},
             "skerry_devices": {"hosts": {name: dict(given) for name, given in devices.items()}},
             "skerry_to_upgrade": {},
