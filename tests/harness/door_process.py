@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import logging
 import sys
@@ -11,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
+from controller.https.serve import Signs, serve
+from controller.https.settings import ServerSettings, TlsFiles
 from controller.log import set_up_log
 
 RELEASED = threading.Event()
@@ -21,8 +24,9 @@ STANDING = threading.Event()
 def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Answer with what was understood of the request; ``/big`` with 8 MiB, ``/broken`` with a fault.
 
-    ``/long`` is made while it is read: 64 MiB, or with ``/long/broken`` a fault in the middle. ``/hold`` is answered
-    when somebody asks for ``/release``. After ``/stand`` something that the worker runs beside does not turn any more.
+    ``/long`` is made while it is read: 64 MiB, or with ``/long/broken`` a fault in the middle, and with ``/long/stuck``
+    no end. ``/hold`` is answered when somebody asks for ``/release``. After ``/stand`` something that the worker runs
+    beside does not turn any more.
     """
     if environ["PATH_INFO"].startswith("/long"):
         return long(environ, start_response)
@@ -56,12 +60,16 @@ def long(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
         for number in range(1024):
             if number == 512 and environ["PATH_INFO"] == "/long/broken":
                 raise RuntimeError("insecure detail that no peer may read")
+            if number == 32 and environ["PATH_INFO"] == "/long/stuck":
+                logging.getLogger("test").info("stuck")
+                RELEASED.wait(120)
             yield number.to_bytes(8, "big") * (8 << 10)
     finally:
         logging.getLogger("test").info("the long answer is closed")
 
 
 def main() -> None:
+    atexit.register(gc.freeze)  # as `controller` does: its processes end sooner
     spec = json.loads(sys.argv[1])
     set_up_log("DEBUG" if spec.get("debug") else "INFO")
     tls = TlsFiles(Path(spec["cert"]), Path(spec["key"]), Path(spec["ca"]) if spec.get("ca") else None)

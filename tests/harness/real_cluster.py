@@ -13,7 +13,7 @@ import signal
 import ssl
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from cryptography import x509
 
 from tests.harness.empty_home import with_empty_homes
 from tests.harness.running_program import BIN, PATIENCE, RunningProgram, children_of, clean_environment, stopped
-from tests.harness.warm_program import warm_program
+from tests.harness.warm_program import TCTL, TSH, as_text, warm_program
 from tests.harness.web_visitor import Form, Page, Visitor
 
 LOGIN = getpass.getuser()
@@ -103,6 +103,8 @@ class RealCluster:
         sections: YAML sections that replace or complete those of the configuration, section by section.
         prefix: what stands in front of `controller start`, such as ``ip netns exec NAME``.
         host: where the doors listen.
+        is_warm: whether `tctl` and `tsh` are forked from a process that has loaded them, which is faster; that one's
+            arguments and environment are what the kernel tells of them.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class RealCluster:
         *,
         prefix: tuple[str, ...] = (),
         host: str = "127.0.0.1",
+        is_warm: bool = True,
     ) -> None:
         self.folder = folder
+        self.is_warm = is_warm
         self.prefix = prefix
         self.host = host
         self.data_dir = folder / "controller"
@@ -211,25 +215,28 @@ class RealCluster:
 
     def tctl(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run one of the admin's commands to its end, and see that it ends with `status`."""
-        command = [*self.prefix, str(BIN / "tctl"), "-c", str(self.config), *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=clean_environment(),
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == status, f"{shlex.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        command = ("-c", str(self.config), *arguments)
+        done = as_text(self._run(TCTL, command, clean_environment(), timeout=60))
+        assert done.returncode == status, f"tctl {shlex.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
+
+    def _run(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], *, timeout: float, typed: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `tctl` or `tsh` to its end: forked warm, but from its start where it has a host or a clock of its own."""
+        if self.is_warm and not self.prefix:
+            return warm_program(name).converse(*arguments, environment=environment, typed=typed, timeout=timeout)
+        command = [*self.prefix, str(BIN / name), *arguments]
+        return subprocess.run(
+            command, input=typed, capture_output=True, env=dict(environment), timeout=timeout, check=False
+        )
 
     def ask(self, *arguments: str) -> str:
         """Return what one of the admin's commands tells that changes nothing; it is asked again and again.
 
-        Where the controller has a clock of its own, so has the command; then it is run as it always is.
+        Only where the controller has a clock of its own is it run from its start: no host of its own is needed to read.
         """
-        if self.prefix[:1] == ("env",):
+        if self.prefix[:1] == ("env",) or not self.is_warm:
             return self.tctl(*arguments).stdout
         done = warm_program().run("-c", str(self.config), *arguments, environment=clean_environment())
         assert done.returncode == 0, f"{shlex.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -307,14 +314,7 @@ class RealCluster:
         self, person: Person, *arguments: str, typed: bytes = b"", timeout: float = 50
     ) -> subprocess.CompletedProcess[bytes]:
         """Run `tsh` to its end, its streams on pipes."""
-        return subprocess.run(
-            [*self.prefix, str(BIN / "tsh"), *arguments],
-            input=typed,
-            capture_output=True,
-            env=person.environment,
-            timeout=timeout,
-            check=False,
-        )
+        return self._run(TSH, arguments, person.environment, timeout=timeout, typed=typed)
 
     # --- devices --------------------------------------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.harness.simulated_controller import TOKEN, Person, SimulatedController
+from tests.harness.throwaway_login import login_name
 
 ROOT = Path(__file__).resolve().parents[2]
 # Whom the tests log in as. Root makes a user of its own (see tests/edge_agent/conftest.py), whose shell reads no
 # start-up file that somebody else wrote; others are themselves.
-OWN = f"sk-o{os.getpid()}" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+OWN = login_name("o") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
 
 class Agent:

@@ -14,6 +14,8 @@ from typing import IO
 
 import pexpect
 
+from tests.harness.warm_program import TSH, warm_program
+
 _ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 20
 
@@ -44,15 +46,8 @@ class TshProgram:
         return [sys.executable, "-m", "tsh"]
 
     def run(self, *arguments: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run to the end, standard streams on pipes."""
-        return subprocess.run(
-            [*self.command, *arguments],
-            input=typed,
-            env=self.environment,
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        """Run to the end, standard streams on pipes; forked warm, which `started` and `on_terminal` are not."""
+        return warm_program(TSH).converse(*arguments, environment=self.environment, typed=typed, timeout=TIMEOUT)
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator[Running]:

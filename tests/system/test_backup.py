@@ -41,6 +41,16 @@ def move(cluster: RealCluster, file: Path) -> None:
     cluster.config, cluster.data_dir = config, data_dir
 
 
+def back_up_while_it_is_written(cluster: RealCluster, file: Path) -> None:
+    tctl = f"{BIN / 'tctl'} -c '{cluster.config}' tokens add --type=node --format=json"
+    writer = cluster.run("writer", ["sh", "-c", f"while {tctl} >/dev/null; do echo made; done"], clean_environment())
+    writer.await_line("made")
+    operate("backup", file, "-c", cluster.config)
+    assert "is whole: cluster harbour" in operate("backup", "--verify", file)
+    assert writer.is_running, writer.log()
+    writer.kill()
+
+
 @pytest.mark.timeout(400)
 def test_devices_and_people_go_on_with_a_controller_that_was_put_back_though_the_device_renewed_since(
     cluster: RealCluster, tmp_path: Path
@@ -50,16 +60,12 @@ def test_devices_and_people_go_on_with_a_controller_that_was_put_back_though_the
     cluster.sign_in(alice)
     edge = cluster.start_agent("edge", "env=staging")
     edge.program.await_line("connected to the broker")
-    tctl = f"{BIN / 'tctl'} -c '{cluster.config}' tokens add --type=node --format=json"
-    writer = cluster.run("writer", ["sh", "-c", f"while {tctl} >/dev/null; do echo made; done"], clean_environment())
-    writer.await_line("made")
-    operate("backup", tmp_path / "b", "-c", cluster.config)
-    assert "is whole: cluster harbour" in operate("backup", "--verify", tmp_path / "b")
-    assert writer.is_running, writer.log()
-    writer.kill()
+    back_up_while_it_is_written(cluster, tmp_path / "b")
 
     # Since then: the device has other certificates, of a generation and by an authority that the backup knows not, and
     # knows that the authority of the backup is no more.
+    cluster.tctl("nodes", "label", "edge", "env=prod")
+    edge.program.await_line(r"an admin has named this node edge, labels: \{'env': 'prod'\}")
     for phase in ("init", "update_clients", "update_servers"):
         cluster.rotate("tls", phase)
     cluster.tctl("auth", "rotate", "--type=tls", "--phase=standby", "--force")
@@ -74,6 +80,7 @@ def test_devices_and_people_go_on_with_a_controller_that_was_put_back_though_the
     assert (renewed["generation"], renewed["expected"]) == (3, 1)
     edge.program.await_line("connected to the broker", timeout=90, since=mark)
     assert cluster.events("cert.generation_mismatch") == []
+    edge.program.await_line(r"an admin has named this node edge, labels: \{'env': 'staging'\}", since=mark)
     assert json.loads(cluster.ask("locks", "ls", "--format", "json")) == []
     cluster.controller.await_line(f"tunnel door: node {edge.node_id} connected")
     assert b"edge" in cluster.tsh(alice, "ls").stdout  # by the sign-in of before
@@ -85,6 +92,37 @@ def test_devices_and_people_go_on_with_a_controller_that_was_put_back_though_the
     tokens = json.loads(cluster.ask("tokens", "ls", "--format", "json"))
     made = cluster.events("join_token.create")
     assert 0 <= len(tokens) + 1 - len(made) <= 1  # the device has spent its own
+
+
+@pytest.mark.timeout(400)
+def test_a_device_that_knows_a_later_host_authority_alone_joins_again_as_the_node_that_it_was(
+    cluster: RealCluster, tmp_path: Path
+) -> None:
+    cluster.keep_ports()
+    alice = cluster.add_user("alice")
+    edge = cluster.start_agent("edge", "env=staging")
+    operate("backup", tmp_path / "b", "-c", cluster.config)
+    for phase in ("init", "update_clients", "update_servers"):
+        cluster.rotate("host", phase)
+    mark = edge.program.mark()
+    cluster.tctl("auth", "rotate", "--type=host", "--phase=standby", "--force")
+    edge.program.await_line(r"going by version \d+ of the controller's policy: .*host authorit", since=mark)
+    cluster.controller.kill()
+    cluster.controller.await_silence()
+
+    move(cluster, tmp_path / "b")
+    mark = edge.program.mark()
+    cluster.start()
+    edge.program.await_line("signed by an authority that is not this cluster's host CA", since=mark)
+    assert edge.program.stop() == 0
+    command = cluster.agent_command("edge", cluster.token("--labels=env=staging"))
+    again = cluster.run("agent edge again", [*command, "--rejoin"])
+    again.await_line(rf"joined cluster \S+ as edge \({edge.node_id}\)")
+    again.await_line("connected to the broker")
+    cluster.controller.await_line(f"tunnel door: node {edge.node_id} connected")
+    cluster.sign_in(alice)
+    done = cluster.tsh(alice, "ssh", f"{LOGIN}@edge", "echo here")
+    assert (done.returncode, done.stdout) == (0, b"here\n"), done.stderr.decode()
 
 
 @pytest.mark.timeout(400)

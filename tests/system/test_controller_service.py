@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from tests.harness.running_program import BIN, await_pid_end, children_of, clean
 pytestmark = pytest.mark.system
 UP = "STATUS=cluster harbour: 5 of 5 processes run"
 LONG = 150.0  # a role may be silent for 30 s; then it is asked to end, and starts anew on a busy machine
+BROKER_LONG = 600.0  # the broker for five minutes
 
 
 @pytest.fixture
@@ -87,20 +89,23 @@ def test_what_is_told_to_the_supervisor_alone_reaches_no_other_process(service: 
         assert not names & {b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"}
 
 
-def test_a_proxy_and_a_web_role_that_hang_are_begun_anew_and_everything_else_goes_on(
+@pytest.mark.timeout(1500)
+def test_roles_and_a_broker_that_hang_are_begun_anew_and_everything_else_goes_on(
     service: RealCluster, manager: NotifySocket
 ) -> None:
     alice = service.add_user("alice")
     service.sign_in(alice)
-    service.start_agent("edge-1")
+    agent = service.start_agent("edge-1")
+    agent.program.await_line("connected to the broker")
     log, mark, told = service.controller, service.controller.mark(), manager.mark()
     hung = {role: service.role_pid(role) for role in ("proxy", "web")}
     others = {role: service.role_pid(role) for role in ("api", "presence")}
     workers = children_of(hung["web"])
-    for pid in hung.values():
+    broker, heard = service.role_pid("broker"), agent.program.mark()
+    for pid in (*hung.values(), broker):
         os.kill(pid, signal.SIGSTOP)
     for role, pid in hung.items():
-        log.await_line(rf"\] {role} has not answered for 30 s: it hangs, and is ended", LONG, since=mark)
+        log.await_line(rf"\] {role} has not answered for \d+ s: it hangs, and is ended", LONG, since=mark)
         await_pid_end(pid)
     for pid in workers:
         await_pid_end(pid)
@@ -108,6 +113,17 @@ def test_a_proxy_and_a_web_role_that_hang_are_begun_anew_and_everything_else_goe
     with open_session(alice, "root@edge-1") as session:
         assert session.echo("still here") == "still here"
     assert {role: service.role_pid(role) for role in others} == others
+    log.await_line(r"\] broker has not answered for \d+ s: it hangs, and is ended", BROKER_LONG, since=mark)
+    await_pid_end(broker)
+    agent.program.await_line("connected to the broker", LONG, since=heard)
+    service.await_event("controller.hung", process="broker")
+    ended = {event["process"]: event["code"] for event in service.events("controller.hung")}
+    assert ended.items() >= {"proxy": "SK052E", "web": "SK052E", "broker": "SK052E"}.items()
+    doctor = [str(BIN / "controller"), "doctor", "-c", str(service.config), "--format", "json"]
+    looked = subprocess.run(doctor, capture_output=True, text=True, timeout=100, env=clean_environment(), check=False)
+    found = {finding["check"]: finding for finding in json.loads(looked.stdout)}
+    assert found["hung"]["state"] == "warn"
+    assert set(re.findall(r"(\w+) \(\d+x\)", found["hung"]["found"])) >= set(ended)
 
 
 def test_a_hangup_has_the_log_level_read_again_in_every_process(service: RealCluster, manager: NotifySocket) -> None:

@@ -89,7 +89,7 @@ def read_quietly(path: Path) -> bytes:
 def assert_goes_offline_and_comes_back(log: str) -> None:
     gone, back = log.split("$ tsh ls -v\n")[1:]
     assert re.search(r"^edge-1 +\S+ online ", gone, re.MULTILINE)
-    assert re.search(r"^edge-2 +\S+ offline since \d\d \w+ \d\d \d\d:\d\d UTC ", gone, re.MULTILINE)
+    assert re.search(r"^edge-2 +\S+ offline since \d\d \w+ \d{4} \d\d:\d\d UTC ", gone, re.MULTILINE)
     assert re.search(r'^ERROR: node "edge-2" is offline since .*: it is reachable again as soon as', gone, re.MULTILINE)
     assert "$ edge-agent start --data-dir=var/demo/edge-2\n" in gone
     assert re.search(r"^edge-2 +\S+ online ", back, re.MULTILINE)

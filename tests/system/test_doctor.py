@@ -45,7 +45,7 @@ def test_a_controller_is_found_well_and_then_what_has_happened_to_it(cluster: Re
     well = findings(cluster, 0)
     doors = [f"{name} door" for name in ("web", "machine API", "client", "tunnel", "MQTT")]
     assert {well[check][0] for check in (*doors, "controller", "broker", "master key", "audit log", "nodes")} == {"ok"}
-    assert well["nodes"][1] == "1 nodes, 0 offline"
+    assert well["nodes"][1] == "1 node, 0 offline"
     assert well["backup"] == ("warn", "none was ever made here")
     assert not list((cluster.data_dir / "tls").glob("probe*"))
     text = ask(cluster)

@@ -54,12 +54,12 @@ def test_name_that_several_bear_lists_them_with_two_hints(cluster: RealCluster) 
     blue = cluster.start_agent("twin", "colour=blue", folder="blue")
     said = complaint(cluster.tsh(alice, "ssh", f"{LOGIN}@twin", "true"))
     rows = sorted([(red.node_id, "colour=red"), (blue.node_id, "colour=blue")])
-    dashes = r"-+ -+ -+ -+ *\n"
-    table = "".join(rf"twin +{node_id} ⟵ Tunnel {label} *\n" for node_id, label in rows)
+    dashes = r"-+ -+ -+ -+ -+ *\n"
+    table = "".join(rf"twin +{node_id} online +⟵ Tunnel {label} *\n" for node_id, label in rows)
     assert re.fullmatch(
         r"ERROR: ambiguous host could match multiple nodes\n"
         r"\n"
-        rf"Node Name Node ID +Address +Labels *\n{dashes}{table}"
+        rf"Node Name Node ID +Status +Address +Labels *\n{dashes}{table}"
         r"\n"
         r"Hint: try addressing the node by unique id \(ex: tsh ssh user@node-id\)\n"
         r"Hint: use 'tsh ls -v' to list all nodes with their unique ids\n",
@@ -81,7 +81,7 @@ def test_device_that_went_away_is_offline_since_then_and_stays_listed(cluster: R
     until_status(cluster, agent, "offline")
     said = complaint(cluster.tsh(alice, "ssh", f"{LOGIN}@edge-1", "true"))
     assert re.fullmatch(
-        r'ERROR: node "edge-1" is offline since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d+ (second|minute)s? ago\)'
+        r'ERROR: node "edge-1" is offline since \d\d \w{3} \d{4} \d\d:\d\d:\d\d UTC \(\d+ (second|minute)s? ago\)'
         r"(, the agent was stopped)?: "
         r"it is reachable again as soon as it connects\n",
         said,

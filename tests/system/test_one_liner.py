@@ -159,6 +159,19 @@ def test_what_a_run_that_was_killed_left_is_taken_away(make_cluster: MakeCluster
     assert (place / "bin/sudo").exists()
 
 
+def test_what_a_cut_off_installation_left_counts_as_free_and_a_disk_that_is_full_is_told(
+    make_cluster: MakeCluster, archives: Path, place: Path
+) -> None:
+    line = line_of(serving(make_cluster, archives))
+    disk = "mount -t tmpfs -o size=24m none /opt && mkdir -p /opt/skerry/agent/{0} && "
+    disk += "head -c 12M /dev/zero >/opt/skerry/agent/{0}/half && {1}"
+    done = run(disk.format(".0.0.9.new", line), place)
+    assert (done.returncode, done.stderr) == (0, "")
+    full = run(disk.format("0.0.9", line), place)
+    assert (full.returncode, full.stdout) == (1, "")
+    assert re.fullmatch(r"ERROR: there is too little space on the disk: /opt has 1\d MiB free, .*\n", full.stderr)
+
+
 def test_a_directory_from_which_nothing_can_be_run_is_told_before_the_download(
     make_cluster: MakeCluster, archives: Path, place: Path
 ) -> None:

@@ -68,7 +68,6 @@ def test_sign_in_at_a_terminal_asks_hides_the_password_and_ends_with_the_status(
         r"  Cluster:            harbour\n"
         r"  Roles:              access\n"
         rf"  Logins:             {', '.join(sorted([LOGIN, 'pi']))}\n"
-        r"  Kubernetes:         disabled\n"
         r"  Valid until:        \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC \[valid for 12h0m0s\]\n"
         r"  Extensions:         permit-agent-forwarding, permit-port-forwarding, permit-pty\n",
         block,

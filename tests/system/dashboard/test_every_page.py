@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
+from urllib.parse import parse_qs, urljoin, urlsplit
 from uuid import uuid4
 
 import pytest
@@ -13,7 +16,7 @@ from tests.harness.real_cluster import LOGIN, Agent, Person
 from tests.harness.web_terminal import WebPerson
 from tests.system.dashboard.quay import PATIENCE_MS, Desk, Quay
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @dataclass
@@ -149,3 +152,29 @@ def test_the_pages_of_somebody_who_may_little(place: Place) -> None:
 def expect_row(page: Page, path: str, name: str) -> None:
     page.goto(path)
     expect(page.get_by_role("row", name=name).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+LINK = re.compile(r'<a [^>]*?href="([^"]+)"')
+
+
+def test_no_link_on_any_page_leads_nowhere(place: Place, admins: Desk) -> None:
+    """Each page is gone to once, whatever is asked of it; of filters and orders, one of each kind."""
+    base, seen, todo = place.quay.base, set[str](), [("/web/home", "the beginning")]
+    while todo:
+        path, origin = todo.pop()
+        parts = urlsplit(path)
+        kind = f"{parts.path}?{','.join(sorted(parse_qs(parts.query)))}"
+        if kind in seen:
+            continue
+        seen.add(kind)
+        assert path.startswith("/"), f"{origin} leads to {path!r}"
+        answer = admins.context.request.get(base + path)
+        assert answer.status == 200, f"{origin} leads to {path}: {answer.status}"
+        if answer.headers["content-type"].startswith("text/html"):
+            text = answer.text()
+            for href in map(unescape, LINK.findall(text)):
+                if href.startswith("#"):
+                    assert f'id="{href[1:]}"' in text, f"{path}: nothing is called {href}"
+                elif not href.startswith("otpauth:"):  # for an authenticator app
+                    todo.append((urljoin(path, href).partition("#")[0], path))
+    assert {"/web/nodes?", "/web/audit?", f"/web/nodes/{place.buoy.node_id}?", f"/web/sessions/{place.over}?"} < seen

@@ -65,7 +65,7 @@ def make_the_token(desk: Desk) -> str:
     page.get_by_label("Labels").fill("env=staging, site=skagerrak")
     page.get_by_role("button", name="Make the token").click()
     expect(page.get_by_role("heading", name="Waiting for the device")).to_be_visible()
-    page.get_by_role("button", name="Copy: the line that joins the device").click()
+    page.get_by_role("button", name="Copy: the line that joins a device that has the agent").click()
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 

@@ -90,7 +90,7 @@ def test_after_a_killed_controller_who_was_there_comes_back_and_who_was_gone_is_
     done = cluster.tsh(alice, "ssh", f"{LOGIN}@here", "echo back")
     assert (done.returncode, done.stdout) == (0, b"back\n"), done.stderr
     said = cluster.tsh(alice, "ssh", f"{LOGIN}@gone", "true").stderr.decode()
-    assert 'node "gone" is offline since ' + f"{instant(before, 'since'):%Y-%m-%d %H:%M:%S} UTC" in said
+    assert 'node "gone" is offline since ' + f"{instant(before, 'since'):%d %b %Y %H:%M:%S} UTC" in said
     now = cluster.events("node.online", "node.offline")
     assert [one for one in now if one["server_id"] == gone.node_id] == [
         one for one in told if one["server_id"] == gone.node_id
