@@ -25,6 +25,7 @@ from benchmarks import (
     joining,
     latency,
     memory,
+    open_terminals,
     recording,
     report,
     startup,
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fleet": fleet,
     "joining": joining,
     "terminals": terminals,
+    "open-terminals": open_terminals,
     "insight": insight,
     "dashboard": dashboard,
 }

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.https.kept import HandOver, Kept
-from controller.https.serve import ServerSettings, Signs, TlsFiles, serve
+from controller.https.serve import Signs, serve
+from controller.https.settings import ServerSettings, TlsFiles
 from controller.https.tls_wire import TlsWire
 from controller.web.hall.web_socket import WebSocket, handshake
 
