@@ -119,4 +119,4 @@ def sweep() -> None:
     network_sweep()
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
         if is_left(folder.name):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # another that begins now may be sweeping, too
